@@ -65,7 +65,9 @@ def yaml_value(path: Path) -> Any:
 
 
 def by_id(
-    rows: Iterator[Row], name: str, key: Callable[[Row], str] = lambda row: row.id  # type: ignore[attr-defined]
+    rows: Iterator[Row],
+    name: str,
+    key: Callable[[Row], str] = lambda row: row.id,  # type: ignore[attr-defined]
 ) -> dict[str, Row]:
     """Rows by their id.
 

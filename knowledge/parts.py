@@ -1,0 +1,61 @@
+"""Parts of an architecture that have a shape of their own."""
+
+import msgspec
+
+
+class Experts(msgspec.Struct, frozen=True, kw_only=True):
+    """The mixture of experts in the place of a block's MLP."""
+
+    count: int
+    """Routed experts in a layer."""
+    active: int
+    """Routed experts that a token passes through."""
+    ffn: int
+    """Width of one routed expert."""
+    shared_ffn: int = 0
+    """Width of the shared experts together; every token passes through them."""
+    shared_gate: bool = False
+    """The shared expert's output is scaled by a gate (hidden to 1)."""
+    dense_layers: int = 0
+    """Layers with an ordinary MLP instead; they are counted as the first ones."""
+    router_bias: bool = False
+
+
+class Latent(msgspec.Struct, frozen=True, kw_only=True):
+    """Multi-head latent attention: low-rank queries, keys and values.
+
+    Source: https://arxiv.org/abs/2405.04434, section 2.1
+    """
+
+    q_rank: int | None
+    """Rank of the query compression; None: queries come straight from the hidden state."""
+    kv_rank: int
+    nope_dim: int
+    """Dimensions of a head's key without position."""
+    rope_dim: int
+    """Dimensions of a head's key with rotary position, shared by all heads in the cache."""
+    value_dim: int
+
+
+class Linear(msgspec.Struct, frozen=True):
+    """One kind of linear layer of the blocks: y = x W (+ b)."""
+
+    name: str
+    """Its role: q k v o, gate up down, cross_q .. cross_o, router, expert_gate/up/down,
+    shared_gate/up/down, shared_scale; q_a q_b kv_a kv_b in latent attention, qkv and gate_up
+    where they are stored as one matrix."""
+    inputs: int
+    outputs: int
+    count: int
+    """How many such matrices there are."""
+    active: int
+    """How many of them one token passes through."""
+    bias: bool = False
+
+    def parameters(self) -> int:
+        """Parameters of all of them, biases too."""
+        return self.count * self.outputs * (self.inputs + self.bias)
+
+    def active_parameters(self) -> int:
+        """Parameters of those that one token passes through."""
+        return self.active * self.outputs * (self.inputs + self.bias)
