@@ -1,0 +1,114 @@
+"""Messages out of templates, in jinja2's sandbox: what is fixed first, the item's text last.
+
+That order keeps the beginning of all messages equal, which providers' caches pay for.
+"""
+
+from functools import lru_cache
+
+import msgspec
+from jinja2 import StrictUndefined, Template, TemplateError, TemplateSyntaxError, UndefinedError
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from backends.data import Message
+from knowledge.errors import UserError
+
+# Prompts are no HTML: escaping would change the user's text.
+_SANDBOX = ImmutableSandboxedEnvironment(
+    undefined=StrictUndefined, autoescape=False, trim_blocks=True, lstrip_blocks=True
+)
+
+CLASSIFY = """\
+{{ instruction }}
+
+Labels:
+{% for label in labels %}
+- {{ label }}{{ ": " ~ definitions[label] if label in definitions else "" }}
+{% endfor %}
+{% for example in examples %}
+
+Text: {{ example.text }}
+Label: {{ example.target }}
+{% endfor %}
+
+Text: {{ text }}
+Label:"""
+
+ANSWER = """\
+{% if instruction %}
+{{ instruction }}
+
+{% endif %}
+{% for example in examples %}
+{{ example.text }}
+
+{{ example.target }}
+
+{% endfor %}
+{{ text }}"""
+
+CLASSIFY_INSTRUCTION = (
+    "Sort the text under the one label that fits it best. "
+    "Answer with that label exactly as written, and nothing else."
+)
+REPAIR = (
+    "That is not one of the labels. Answer with exactly one of these and nothing else: {labels}"
+)
+
+
+class Example(msgspec.Struct, frozen=True):
+    """A solved item shown to the model."""
+
+    text: str
+    target: str
+
+
+class Prompt(msgspec.Struct, frozen=True):
+    """All that a message is made of, except the item; saved as a step's artefact."""
+
+    model: str
+    template: str
+    max_tokens: int
+    instruction: str = ""
+    system: str | None = None
+    labels: tuple[str, ...] = ()
+    definitions: dict[str, str] = {}
+    examples: tuple[Example, ...] = ()
+    temperature: float = 0.0
+
+    def messages(self, text: str, before: tuple[Message, ...] = ()) -> tuple[Message, ...]:
+        """The messages that ask about one text.
+
+        Args:
+            before: earlier turns of its conversation.
+        Raises:
+            UserError: the template is broken or names something that is not there.
+        """
+        asked = Message("user", rendered(self, text))
+        first = () if self.system is None else (Message("system", self.system),)
+        return (*first, *before, asked)
+
+
+@lru_cache(maxsize=16)
+def _compiled(template: str) -> Template:
+    """Compiling costs more than filling, and a run fills one template thousands of times."""
+    return _SANDBOX.from_string(template)
+
+
+def rendered(prompt: Prompt, text: str) -> str:
+    """The template filled with one text."""
+    values = {
+        "text": text,
+        "instruction": prompt.instruction,
+        "labels": prompt.labels,
+        "definitions": prompt.definitions,
+        "examples": prompt.examples,
+    }
+    try:
+        return _compiled(prompt.template).render(values)
+    except TemplateSyntaxError as error:
+        raise UserError(f"the template is broken at line {error.lineno}: {error.message}") from None
+    except UndefinedError as error:
+        raise UserError(f"the template: {error.message}; known: {', '.join(values)}") from None
+    except (TemplateError, TypeError, ValueError, ArithmeticError, OverflowError) as error:
+        first = " ".join(str(error).split())[:160]
+        raise UserError(f"the template cannot be filled: {first}") from None
