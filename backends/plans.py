@@ -1,0 +1,102 @@
+"""Plans as files: YAML, safely loaded, unknown keys refused, paths made absolute."""
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import yaml
+
+from backends.base import Data, Plan, Step
+from knowledge import methods
+from knowledge.errors import UserError, unknown
+from knowledge.tables import yaml_value
+
+PATHS = ("train", "validation", "test", "corpus", "questions")
+
+
+def read(path: Path) -> Plan:
+    """A plan from its file, its paths absolute.
+
+    Raises:
+        UserError: unreadable, an unknown key (with the nearest known one), a wrong type, two
+            steps of one name, or a reference to a step that does not come earlier.
+    """
+    value = yaml_value(path)
+    if not isinstance(value, dict):
+        raise UserError(f"{str(path)!r} holds no plan; 'advisor plan' writes one")
+    _refuse_unknown_keys(value, path)
+    try:
+        plan = msgspec.convert(value, Plan)
+    except msgspec.ValidationError as error:
+        raise UserError(f"{str(path)!r}: {error}") from None
+    _refuse_bad_steps(plan, path)
+    return absolute(plan, path.resolve().parent)
+
+
+def absolute(plan: Plan, base: Path) -> Plan:
+    """The plan with every data path absolute, relative ones taken from a folder."""
+    return msgspec.structs.replace(
+        plan, steps=tuple(_absolute_step(step, base) for step in plan.steps)
+    )
+
+
+def text(plan: Plan) -> str:
+    """The plan as YAML."""
+    value = msgspec.to_builtins(plan)
+    return str(yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=96))
+
+
+def write(plan: Plan, path: Path) -> None:
+    """Write the plan as YAML."""
+    path.write_text(text(plan), encoding="utf-8")
+
+
+def _absolute_step(step: Step, base: Path) -> Step:
+    changed = {
+        name: str((base / Path(value).expanduser()).resolve())
+        for name in PATHS
+        if (value := getattr(step.data, name)) is not None and not value.startswith("step:")
+    }
+    model = step.model
+    if model is not None and (model.startswith(("./", "../", "~")) or (base / model).is_dir()):
+        model = str((base / Path(model).expanduser()).resolve())
+    return msgspec.structs.replace(
+        step, data=msgspec.structs.replace(step.data, **changed), model=model
+    )
+
+
+def _refuse_unknown_keys(value: dict[str, Any], path: Path) -> None:
+    def refuse(keys: Any, kind: type[msgspec.Struct], noun: str) -> None:
+        known = [field.name for field in msgspec.structs.fields(kind)]
+        for key in keys if isinstance(keys, dict) else ():
+            if key not in known:
+                raise unknown(f"{noun} in {path.name}:", str(key), known)
+
+    refuse(value, Plan, "plan key")
+    for step in value.get("steps") or ():
+        refuse(step, Step, "step key")
+        if isinstance(step, dict):
+            refuse(step.get("data"), Data, "data key")
+
+
+def _refuse_bad_steps(plan: Plan, path: Path) -> None:
+    if not plan.steps:
+        raise UserError(f"{str(path)!r} has no steps; a plan needs at least one")
+    names: list[str] = []
+    for step in plan.steps:
+        if not step.name or not all(c.isalnum() or c in "-_" for c in step.name):
+            raise UserError(
+                f"{str(path)!r}: step name {step.name!r}; use letters, digits, dashes (no spaces)"
+            )
+        if step.name in names:
+            raise UserError(f"{str(path)!r}: two steps are named {step.name!r}; names are unique")
+        methods.find(step.method)
+        for reference in (step.model, step.index, *(getattr(step.data, name) for name in PATHS)):
+            if reference and reference.startswith("step:"):
+                earlier = reference.removeprefix("step:")
+                if earlier not in names:
+                    raise UserError(
+                        f"{str(path)!r}: step {step.name!r} uses {reference!r}, "
+                        f"but no earlier step has that name"
+                    )
+        names.append(step.name)

