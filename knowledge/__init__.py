@@ -4,8 +4,8 @@ Every table module has the same two functions: `table()`, all rows by id, read o
 `find(name)`, one row by a forgiving name. Nothing here imports `backends` or `advisor`.
 """
 
-from importlib.resources import files
 from pathlib import Path
 
-DATA = Path(str(files("knowledge"))) / "data"
-SAMPLES = Path(str(files("knowledge"))) / "samples"
+# Not importlib.resources: it would cost every command 15 ms, and pip always unpacks packages.
+DATA = Path(__file__).parent / "data"
+SAMPLES = Path(__file__).parent / "samples"
