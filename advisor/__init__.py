@@ -1,0 +1,1 @@
+"""The advisor: decides and talks. `knowledge` is what it knows, `backends` what it can do."""

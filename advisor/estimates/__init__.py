@@ -1,0 +1,63 @@
+"""Memory, time, money and energy of one job, in closed form: pure arithmetic on records."""
+
+from advisor.estimates import cost, duration, requests
+from advisor.estimates.memory import memory
+from advisor.estimates.records import Estimate, Memory
+from advisor.estimates.settling import settled
+from advisor.job import Job
+from knowledge import methods
+
+__all__ = ["Estimate", "bill", "estimate"]
+
+
+def estimate(job: Job) -> Estimate:
+    """What a job takes, each figure with its range, assumptions and sources.
+
+    Raises:
+        UserError: the job contradicts itself, or names what is not known.
+    """
+    method = methods.find(job.method)
+    if "requests" in method.phases:
+        return requests.estimate(job, method)
+    duration.checked_gpu(job)
+    w = settled(job)
+    held = memory(w)
+    time = duration.time(job, w)
+    energy = cost.energy(job, time)
+    room = _room(job)
+    notes = (*w.assumptions, *_time_notes(job))
+    sources = (method.source, w.engine.source, *(line.source for line in held.lines))
+    return Estimate(
+        id=job.id,
+        fits=None if room is None else held.card.mid <= room,
+        fits_surely=None if room is None else held.card.high <= room,
+        memory_gib=held, time=time, money=cost.money(job, time, energy), energy_kwh=energy,
+        assumptions=notes, sources=tuple(dict.fromkeys(s for s in sources if s)),
+    )  # fmt: skip
+
+
+def bill(job: Job) -> Memory:
+    """The memory of a job, line by line.
+
+    Raises:
+        UserError: the job contradicts itself, or names what is not known.
+    """
+    return memory(settled(job))
+
+
+def _room(job: Job) -> float | None:
+    """Memory that one GPU offers [GiB]; None for a processor or no GPU."""
+    if job.gpu is None or job.gpu == duration.CPU:
+        return None
+    return duration.card(job.gpu).memory_gib
+
+
+def _time_notes(job: Job) -> tuple[str, ...]:
+    notes = []
+    if job.gpu is None:
+        notes.append("no gpu given: time and money are unknown")
+    elif job.examples is None and job.tokens is None:
+        notes.append("neither examples nor tokens given: hours and money are unknown")
+    if job.gpu == duration.CPU and job.cpu_cores is None:
+        notes.append("2 processor cores")
+    return tuple(notes)

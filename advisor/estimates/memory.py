@@ -1,0 +1,58 @@
+"""Memory of one GPU: the bill of the peak, and three figures with ranges."""
+
+from advisor.estimates.moments import Moment, moments
+from advisor.estimates.records import Line, Memory
+from advisor.estimates.states import Part
+from advisor.estimates.workload import Workload
+from knowledge import constants
+from knowledge.quantities import GIB, Range, exactly
+
+SHOWN = 1e-4
+"""Lines below a ten-thousandth of the total are left out of nothing but the sum of the rest."""
+
+
+def memory(w: Workload) -> Memory:
+    """Peak memory of one GPU: what is alive, what the allocator holds, what the card shows.
+
+    On a processor the last is the whole process.
+
+    Off by: see `advisor validate memory`.
+    """
+    bills = tuple(moments(w))
+    peak = max(bills, key=lambda bill: bill.size)
+    allocated = _spread(w, peak)
+    held = constants.find("reserved").range
+    reserved = Range(allocated.low * held.low, allocated.mid * held.mid, allocated.high * held.high)
+    outside = constants.find("process-gib" if w.on_cpu else "context-gib").range
+    card = reserved + outside.scaled(GIB)
+    if w.split.gpus > 1:
+        card = card + constants.find("communication-gib").range.scaled(GIB)
+    return Memory(
+        allocated=allocated.scaled(1 / GIB),
+        reserved=reserved.scaled(1 / GIB),
+        card=card.scaled(1 / GIB),
+        lines=tuple(_line(part) for part in peak.parts if part.size > SHOWN * peak.size),
+        peak_phase=peak.phase,
+        static_gib=_static(bills) / GIB,
+    )
+
+
+def _line(part: Part) -> Line:
+    return Line(part.name, part.size / GIB, part.why, part.source)
+
+
+def _static(bills: tuple[Moment, ...]) -> float:
+    """What every moment holds [bytes]."""
+    common = set(bills[0].parts).intersection(*(bill.parts for bill in bills[1:]))
+    return sum(part.size for part in common)
+
+
+def _spread(w: Workload, bill: Moment) -> Range:
+    """The bill with the range of each sort of line; a length that is only a cap may be missed."""
+    total = exactly(0.0)
+    for part in bill.parts:
+        spread = constants.find(f"spread-{part.sort}").range
+        if w.reach < 1 and part.sort in ("activation", "loss"):
+            spread = Range(spread.low * 0.85, spread.mid, spread.high)
+        total = total + spread.scaled(part.size)
+    return total

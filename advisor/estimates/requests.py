@@ -1,0 +1,130 @@
+"""Hosted models and retrieval: tokens times prices, embedding time, memory of the index."""
+
+from advisor.estimates import cost, flops
+from advisor.estimates.duration import CPU, device_rate
+from advisor.estimates.records import Estimate, Line, Memory, MoneyLine, Time
+from advisor.estimates.settling import settled
+from advisor.estimates.subject import architecture
+from advisor.job import Job
+from knowledge import prices
+from knowledge.architecture import Architecture
+from knowledge.errors import UserError
+from knowledge.methods import Method
+from knowledge.quantities import GIB, HOUR, Range, around, exactly
+
+REQUESTS = 1000
+PROMPT, ANSWER = 500.0, 150.0
+PASSAGE, PASSAGES = 200.0, 5
+EMBEDDER = "all-minilm-l6-v2"
+VECTOR_BYTES = 4.0
+TEXT_BYTES = 4.5
+"""Bytes of text for one token; kept beside the vectors so that answers can cite it."""
+GUESSED = 1.3
+"""How far a token count may be off that was not counted but assumed."""
+
+
+def estimate(job: Job, method: Method) -> Estimate:
+    """What answering requests with a hosted model takes, with retrieval if the method has it."""
+    notes: list[str] = []
+    indexed = "index" in method.phases
+    requests = _said(job.requests, REQUESTS, "requests", notes)
+    prompt = _said(job.tokens_in, PROMPT, "tokens in one request", notes)
+    answer = _said(job.tokens_out, ANSWER, "tokens in one answer", notes)
+    lines: list[MoneyLine] = []
+    memory, time, energy = None, None, None
+    if indexed:
+        each = _said(job.passage_tokens, PASSAGE, "tokens in one passage", notes)
+        count = _said(job.passages, PASSAGES, "passages in one prompt", notes)
+        prompt = prompt + each * count
+        memory, time, line, energy = _index(job, each, notes)
+        lines.append(line)
+    usd = _answers(job, requests, prompt, answer, notes)
+    guessed = job.tokens_in is None or job.tokens_out is None
+    spread = None if usd is None else around(usd, GUESSED) if guessed else exactly(usd)
+    why = f"{requests:g} requests x ({prompt:g} tokens in, {answer:g} out)"
+    lines.insert(0, MoneyLine("model requests", spread, why))
+    return Estimate(
+        id=job.id, fits=None, memory_gib=memory, time=time,
+        money=cost.bill(lines, prices.snapshot("api")), energy_kwh=energy,
+        assumptions=tuple(notes), sources=(method.source,),
+    )  # fmt: skip
+
+
+def _said(value: float | None, usual: float, what: str, notes: list[str]) -> float:
+    if value is None:
+        notes.append(f"{usual:g} {what}")
+        return usual
+    return float(value)
+
+
+def _answers(
+    job: Job, requests: float, prompt: float, answer: float, notes: list[str]
+) -> float | None:
+    """Price of all requests [USD]; None where the model's price is not known."""
+    if job.model is None or isinstance(job.model, dict):
+        notes.append("no hosted model named: the price of requests is unknown")
+        return None
+    try:
+        price = prices.find_api(job.model)
+    except UserError:
+        architecture(job.model)  # an unknown name is an error, an open model has no price here
+        notes.append(f"no price per token of {job.model} is known; estimate it as inference")
+        return None
+    cached = prompt * (job.cached_share or 0.0)
+    one = price.usd(prompt, answer, cached, batch=bool(job.batch_api))
+    return None if one is None else one * requests
+
+
+def _index(
+    job: Job, passage: float, notes: list[str]
+) -> tuple[Memory | None, Time | None, MoneyLine, Range | None]:
+    """Memory of the index and time to embed the corpus."""
+    if job.corpus_tokens is None:
+        notes.append("no corpus_tokens given: index memory and embedding time are unknown")
+        return None, None, MoneyLine("embedding", None, "the corpus is not measured"), None
+    name = job.embedder or EMBEDDER
+    if job.embedder is None:
+        notes.append(f"passages embedded with {EMBEDDER} on the user's processor")
+    arch = architecture(name)
+    passages = job.corpus_tokens / passage
+    vectors = passages * arch.hidden * VECTOR_BYTES
+    texts = job.corpus_tokens * TEXT_BYTES
+    weights = 4.0 * arch.parameters()
+    lines = (
+        Line("index", vectors / GIB, f"{passages:.0f} passages x {arch.hidden} x 4 B"),
+        Line("texts", texts / GIB, f"{job.corpus_tokens:g} tokens x {TEXT_BYTES:g} B"),
+        Line("embedder", weights / GIB, f"{arch.parameters() / 1e6:.1f}e6 parameters x 4 B"),
+    )
+    size = around((vectors + texts + weights) / GIB, 1.25)
+    memory = Memory(size, size, size + Range(0.1, 0.3, 0.6), lines, "index", size.mid)
+    time = _embedding(job, arch, passage)
+    energy = cost.energy(_on_cpu(job), time)
+    price = cost.money(_on_cpu(job), time, energy)
+    why = f"{job.corpus_tokens:g} tokens embedded in {time.gpu_hours.mid:.3g} hours" if (
+        time.gpu_hours
+    ) else "unknown"  # fmt: skip
+    return memory, time, MoneyLine("embedding", price.usd, why), energy
+
+
+def _on_cpu(job: Job) -> Job:
+    from msgspec.structs import replace
+
+    return job if job.gpu is not None else replace(job, gpu=CPU)
+
+
+def _embedding(job: Job, arch: Architecture, passage: float) -> Time:
+    """Time to embed the corpus once."""
+    from msgspec.structs import replace
+
+    where = _on_cpu(job)
+    served = replace(
+        where, model=job.embedder or EMBEDDER, method="inference", seq_len=int(passage),
+        new_tokens=0, n_gpus=1,
+    )  # fmt: skip
+    rate = device_rate(where, settled(served))
+    if rate is None or job.corpus_tokens is None:
+        return Time(None, None, None)
+    share = Range(0.7, 1.0, 1.3) if where.gpu == CPU else Range(0.1, 0.3, 0.5)
+    speed = rate.times(share).scaled(1 / flops.blocks(arch, passage))
+    hours = exactly(job.corpus_tokens / HOUR).over(speed)
+    return Time(hours, hours, speed)
