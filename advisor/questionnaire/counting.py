@@ -1,0 +1,103 @@
+"""What files say by themselves: examples, classes, pairs, lengths, tokens of raw text."""
+
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+from statistics import mean
+from typing import Any, NamedTuple
+
+from advisor.profile import Profile
+from backends import data
+from backends.data import Judged, Labelled, Preference, Ranking, Text
+
+CHARACTERS_PER_TOKEN = 4.0  # English in usual vocabularies; Source: remembered, all vendors' docs
+
+
+class Contradiction(NamedTuple):
+    """An answer that a file speaks against: the key, what was said, what was counted."""
+
+    key: str
+    said: Any
+    counted: Any
+    text: str
+
+
+def counted(profile: Profile) -> dict[str, Any]:
+    """The answers that the profile's files give, by key.
+
+    Raises:
+        UserError: a file cannot be read as data, or a folder holds no document.
+    """
+    counts: dict[str, Any] = {}
+    if profile.data is not None:
+        counts |= _rows(*_stamp(profile.data))
+    if profile.corpus is not None:
+        counts |= _tokens(*_stamp(profile.corpus))
+    return counts
+
+
+def filled(profile: Profile) -> Profile:
+    """The profile with what its files tell, where nothing else was said."""
+    for key, value in counted(profile).items():
+        if getattr(profile, key) is None:
+            profile = profile.having("counted", **{key: value})
+    return profile
+
+
+def contradictions(profile: Profile) -> tuple[Contradiction, ...]:
+    """Where an answer and a file disagree: fewer said than there are, or another number of
+    classes. More is no contradiction: examples may still be coming."""
+    found = []
+    for key, count in counted(profile).items():
+        said = getattr(profile, key)
+        if key not in NOUNS or said is None or profile.origin.get(key) == "counted":
+            continue
+        if said < count if key != "n_classes" else said != count:
+            file = Path((profile.corpus if key == "unlabelled_tokens" else profile.data) or "")
+            noun = NOUNS[key]
+            text = f"you said {said:,} {noun} but gave {file.name} with {count:,}"
+            found.append(Contradiction(key, said, count, text))
+    return tuple(found)
+
+
+NOUNS = {
+    "labelled_examples": "examples",
+    "n_classes": "classes",
+    "preference_pairs": "preference pairs",
+    "unlabelled_tokens": "tokens of raw text",
+}
+
+
+def _stamp(path: str) -> tuple[str, float]:
+    """The path and when it changed, so that each state of a file is read once."""
+    place = Path(path)
+    return path, place.stat().st_mtime if place.exists() else 0.0
+
+
+@cache
+def _rows(path: str, _changed: float) -> dict[str, Any]:
+    rows = data.read(path).rows
+    kind = type(rows[0]) if rows else Text
+    if kind in (Preference, Ranking, Judged):
+        return {"preference_pairs": len(rows)}
+    if kind is Text:
+        characters = sum(len(row.text) for row in rows if isinstance(row, Text))
+        return {"unlabelled_tokens": round(characters / CHARACTERS_PER_TOKEN)}
+    labels = {row.label for row in rows if isinstance(row, Labelled)}
+    return {
+        "labelled_examples": len(rows),
+        **({"n_classes": len(labels)} if labels else {}),
+        "tokens_in": _mean_tokens(data.input_text(row) for row in rows),
+        "tokens_out": _mean_tokens(data.target_text(row) or "" for row in rows),
+    }
+
+
+def _mean_tokens(texts: Iterable[str]) -> int:
+    return max(1, round(mean(len(text) for text in texts) / CHARACTERS_PER_TOKEN))
+
+
+@cache
+def _tokens(path: str, _changed: float) -> dict[str, Any]:
+    documents, _ = data.documents(path)
+    characters = sum(len(document.text) for document in documents)
+    return {"unlabelled_tokens": round(characters / CHARACTERS_PER_TOKEN)}

@@ -1,0 +1,92 @@
+"""What a recommendation says, exactly as `advisor recommend --json` prints it."""
+
+from typing import Any, Literal
+
+import msgspec
+
+from knowledge.quantities import Range
+
+Verdict = Literal["build", "no-model", "labels-first", "reuse", "wait"]
+
+
+class Reason(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Why an option stands where it stands: a rule, in one sentence, with its source.
+
+    `points` is how far the rule moved it; `sure` is False where an unanswered question made the
+    rule only likely.
+    """
+
+    rule: str
+    says: str
+    source: str
+    points: float | None = None
+    sure: bool = True
+
+
+class Ranked(msgspec.Struct, frozen=True):
+    """A possible way, with its rank's figures; `probability` is that of the first place.
+
+    `estimate` is the estimate's own record, None where it is unknown.
+    """
+
+    id: str
+    stack: tuple[str, ...]
+    methods: tuple[str, ...]
+    model: str | None
+    delivery: str
+    hardware: str
+    score: float
+    probability: float
+    quality: Range | None
+    estimate: Any
+    reasons: tuple[Reason, ...]
+
+
+class Because(msgspec.Struct, frozen=True):
+    """The rule that excludes, and what it says here."""
+
+    rule: str
+    says: str
+
+
+class Excluded(msgspec.Struct, frozen=True):
+    """An approach that is out, with every reason it is out for."""
+
+    stack: tuple[str, ...]
+    because: tuple[Because, ...]
+
+
+class Flip(msgspec.Struct, frozen=True):
+    """The nearest change of one answer that alters the first place."""
+
+    condition: str = msgspec.field(name="if")
+    then: tuple[str, ...]
+    key: str
+    value: Any
+    delivery: str
+
+
+class Stage(msgspec.Struct, frozen=True):
+    """One step of the way, with when to stop there; `usd` None is unknown."""
+
+    do: str
+    stop_if: str
+    usd: Range | None
+    option: str | None = None
+
+
+class Recommendation(msgspec.Struct, frozen=True):
+    """The advice: what to take first, what else, what is out, and what would change it."""
+
+    verdict: Verdict
+    says: str
+    stack: tuple[str, ...]
+    delivery: str
+    options: tuple[Ranked, ...]
+    excluded: tuple[Excluded, ...]
+    flips: tuple[Flip, ...]
+    confidence: float
+    stages: tuple[Stage, ...]
+    questions_left: tuple[str, ...]
+    cautions: tuple[Reason, ...]
+    prices_as_of: str | None
