@@ -1,35 +1,41 @@
 # Everything a fresh machine with Python 3.11 and make needs: `make demo` and `make test`.
 PYTHON ?= python3
 VENV ?= .venv
-PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
+PIP = $(VENV)/bin/python -m pip --disable-pip-version-check
+SOURCES := pyproject.toml README.md $(shell find advisor backends knowledge -type f -not -name '*.pyc')
 
-.PHONY: demo test lint check install install-dev benchmarks clean
+.PHONY: demo test lint benchmark clean
 
-demo: install
+demo: $(VENV)/.installed
 	$(VENV)/bin/advisor demo
 
-test: install-dev lint
-	$(VENV)/bin/python -m pytest
+# The tests run on the installed package, not on the sources beside them.
+test: lint
+	$(VENV)/bin/pytest
 
-install: $(VENV)/.installed
-install-dev: $(VENV)/.installed-dev
-
-# torch comes with the constraints: a CPU wheel where one is offered first, else the CUDA build.
-$(VENV)/.installed: pyproject.toml constraints.txt
-	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
-	$(PIP) install --quiet -c constraints.txt torch
-	$(PIP) install --quiet -c constraints.txt -e ".[all]"
-	touch $@
-
-$(VENV)/.installed-dev: $(VENV)/.installed
-	$(PIP) install --quiet -c constraints.txt -e ".[all,dev]"
-	touch $@
-
-lint: install-dev
+lint: $(VENV)/.installed-dev $(VENV)/.installed
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
+
+benchmark: $(VENV)/.installed
+	$(VENV)/bin/python benchmarks/startup.py
+
+# torch comes first and pinned: a CPU wheel where one is offered, else the build with CUDA.
+$(VENV)/.packages: pyproject.toml constraints.txt
+	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) install --quiet -c constraints.txt torch==2.13.0
+	$(PIP) install --quiet -c constraints.txt ".[all]"
+	touch $@
+
+$(VENV)/.installed: $(VENV)/.packages $(SOURCES)
+	$(PIP) install --quiet --no-deps --force-reinstall .
+	touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.packages
+	$(PIP) install --quiet -c constraints.txt ".[all,dev]"
+	touch $@
 
 clean:
 	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache

@@ -86,7 +86,7 @@ def test_interrupted_then_resumed_loses_and_repeats_nothing(tmp_path: Path) -> N
     with pytest.raises(Interrupted, match="after 4"):
         runner.run(job, out)
     assert runner.result(out).status == "stopped"
-    with pytest.raises(UserError, match="has not finished.*--resume"):
+    with pytest.raises(UserError, match=r"has not finished.*--resume"):
         runner.last_step(out)
     result = runner.run(job, out, resume=True)
     assert result.status == "done"

@@ -1,0 +1,107 @@
+"""`advisor estimate`: one job by flags, or many from a file of JSON lines."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+
+from advisor import job as jobs
+from advisor.cli.output import common, print_json, screen
+from advisor.estimates import estimate as estimated
+from knowledge import gpus
+from knowledge.errors import UserError
+
+HIDDEN = {"model", "id"}  # the argument, and what only a file of jobs needs
+
+
+def job_flags(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command one flag for each key of a job."""
+    for field in reversed(list(jobs.fields())):
+        if field.name in HIDDEN:
+            continue
+        flag = "--" + field.name.replace("_", "-")
+        names = [flag, *_short(field.name), field.name]
+        if field.type is bool:
+            names[0] = f"{flag}/--no-{flag[2:]}"
+            command = click.option(*names, default=None, help=field.help)(command)
+        else:
+            kind = str if field.choices is None else click.Choice([str(c) for c in field.choices])
+            metavar = None if field.choices else field.type.__name__.upper()
+            command = click.option(*names, type=kind, metavar=metavar, help=field.help)(command)
+    return command
+
+
+def _short(name: str) -> list[str]:
+    """The long names of the parallel degrees, as the contract has them."""
+    return [
+        "--" + alias.replace("_", "-")
+        for alias, key in jobs.ALIASES.items()
+        if key == name and alias.endswith("_parallel")
+    ]
+
+
+@click.command()
+@click.argument("model", required=False)
+@click.option(
+    "--jobs", "file", type=click.Path(path_type=Path), help="Many jobs, one JSON object a line."
+)
+@job_flags
+@common
+def estimate(model: str | None, file: Path | None, as_json: bool, quiet: bool, **keys: Any) -> None:
+    """Memory, time and money of one job, as a bill of lines.
+
+    MODEL is a catalogue id (llama-3.1-8b), a hub id, a folder or a config.json.
+    """
+    given = {key: value for key, value in keys.items() if value is not None}
+    if file is not None:
+        if model is not None or given:
+            raise UserError("--jobs takes everything from its file; drop the other flags")
+        _many(file)
+        return
+    if model is None:
+        raise UserError("no MODEL; give one, as in: advisor estimate llama-3.1-8b --method qlora")
+    job = jobs.settled({"model": model, **given})
+    answer = estimated(job)
+    if as_json:
+        print_json(answer)
+        return
+    from advisor.report.bill import view  # the page's makers, only when people look
+    from advisor.report.terminal import show
+
+    card = gpus.find(job.gpu).memory_gib if job.gpu and job.gpu != "cpu" else None
+    show(view(answer, _title(job), card), screen())
+
+
+def _title(job: jobs.Job) -> str:
+    where = f" on {job.n_gpus or 1} x {job.gpu}" if job.gpu else ""
+    return f"{job.method} of {job.model}{where}"
+
+
+def _many(file: Path) -> None:
+    """One JSON line a job, in order; a bad one is a line with its error, and exit code 2."""
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise UserError(f"cannot read {str(file)!r}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{str(file)!r} is not UTF-8 (byte {error.start})") from None
+    bad = 0
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        name: Any = f"line-{number}"
+        try:
+            row = msgspec.json.decode(line)
+            if not isinstance(row, dict):
+                raise UserError(f"a job is a JSON object, not {type(row).__name__}")
+            name = row.get("id", name)
+            answer: Any = estimated(jobs.settled(row))
+        except msgspec.DecodeError as error:
+            answer, bad = {"id": name, "error": f"no JSON: {error}"}, bad + 1
+        except UserError as error:
+            answer, bad = {"id": name, "error": str(error)}, bad + 1
+        click.echo(msgspec.json.encode(answer).decode())
+    if bad:
+        raise UserError(f"{bad} of the jobs in {file.name} could not be estimated; see their lines")

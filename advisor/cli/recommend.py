@@ -1,0 +1,51 @@
+"""`advisor recommend`."""
+
+from pathlib import Path
+
+import click
+
+from advisor import plan as planning
+from advisor import profile as profiles
+from advisor.cli.output import common, notes, print_json, screen
+from advisor.questionnaire.counting import filled
+from advisor.recommendation import recommend as advise
+from advisor.report import advice
+from backends import plans
+
+
+@click.command()
+@click.argument("profile_file", metavar="PROFILE", type=click.Path(path_type=Path))
+@click.option("--report", type=click.Path(path_type=Path), help="Also write this HTML report.")
+@click.option(
+    "--plan-out", type=click.Path(path_type=Path), help="Also write the plan of the first option."
+)
+@click.option(
+    "--top", default=5, show_default=True, type=click.IntRange(1, 50), help="Options to show."
+)
+@common
+def recommend(
+    profile_file: Path,
+    report: Path | None,
+    plan_out: Path | None,
+    top: int,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Rank the options for a profile: reasons, exclusions, and what would flip the answer."""
+    profile = filled(profiles.read(profile_file))
+    recommendation = advise(profile, top=top)
+    view = advice.view(recommendation, profile.name)
+    if report is not None:
+        from advisor.report.page import html  # jinja2 only when a page is asked for
+
+        report.write_text(html(view), encoding="utf-8")
+        notes(quiet=quiet).print(f"report: {report}")
+    if plan_out is not None:
+        plans.write(planning.plan(profile, recommendation.options[0]), plan_out)
+        notes(quiet=quiet).print(f"plan: {plan_out}; run it with: advisor run {plan_out}")
+    if as_json:
+        print_json(recommendation)
+        return
+    from advisor.report.terminal import show  # rich tables only when people look
+
+    show(view, screen())

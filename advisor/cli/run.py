@@ -1,0 +1,69 @@
+"""`advisor run`."""
+
+import shlex
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from advisor import fit
+from advisor.cli.output import common, notes, print_json, screen
+from advisor.cli.progress import Bar
+from advisor.report import runs
+from advisor.report.page import html
+from advisor.report.terminal import show
+from backends import plans, runner
+from backends.base import Interrupted, Plan, RunResult, Step, StepResult
+from knowledge.errors import UserError
+
+
+@click.command()
+@click.argument("plan_file", metavar="PLAN", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), help="Run folder [default: runs/<name>].")
+@click.option("--resume", is_flag=True, help="Go on with an interrupted run in that folder.")
+@click.option("--yes", "-y", is_flag=True, help="Run even if the estimate says it does not fit.")
+@common
+def run(
+    plan_file: Path, out: Path | None, resume: bool, yes: bool, as_json: bool, quiet: bool
+) -> None:
+    """Execute a plan: every check first, then step by step, resumable, within the budget."""
+    plan = plans.read(plan_file)
+    folder = out or Path("runs") / plan.name
+    result = execute(plan, folder, resume=resume, anyway=yes, plan_file=plan_file, quiet=quiet)
+    if as_json:
+        print_json(result)
+        return
+    show(runs.view(result, plan), screen())
+    click.echo(f"run folder: {folder}   report: {folder / 'report.html'}")
+
+
+def execute(
+    plan: Plan, folder: Path, *, resume: bool, anyway: bool, plan_file: Path, quiet: bool
+) -> RunResult:
+    """Run a plan with a progress bar, and write its report beside the result.
+
+    Raises:
+        UserError: the plan cannot run; or it was stopped, and how to go on.
+    """
+    console = notes(quiet=quiet)
+    refusal = fit.refusal(plan)
+    if refusal and not anyway:
+        raise UserError(f"{refusal}; change the plan, or run it anyway with --yes")
+    with Bar(console) as bar:
+
+        def step_done(step: Step, outcome: StepResult) -> None:
+            bar.note(f"{step.name}: done in {outcome.seconds:.0f} s")
+
+        try:
+            result = runner.run(plan, folder, resume=resume, progress=bar, step_done=step_done)
+        except (Interrupted, KeyboardInterrupt) as stopped:
+            raise _stopped(str(stopped), plan_file, folder, console) from None
+    (folder / "report.html").write_text(html(runs.view(result, plan)), encoding="utf-8")
+    return result
+
+
+def _stopped(at: str, plan_file: Path, folder: Path, console: Console) -> BaseException:
+    words = ["advisor", "run", str(plan_file), "--out", str(folder), "--resume"]
+    console.print(f"stopped {at}; nothing is lost".replace("  ", " "), markup=False)
+    console.print(f"go on with: {shlex.join(words)}", markup=False)
+    return KeyboardInterrupt()

@@ -1,0 +1,186 @@
+"""From a profile and a recommended option to a complete plan, with the predicted figures.
+
+Whatever needs an estimate is solved here and written into the plan; a backend runs it literally.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from advisor import doctor
+from advisor.estimates import estimate
+from advisor.estimates.records import Estimate
+from advisor.job import settled
+from advisor.profile import Profile
+from advisor.recommendation.records import Ranked, Recommendation
+from backends import data as reading
+from backends.base import Data, Plan, Predicted, Step
+from knowledge import methods, prices
+from knowledge.errors import UserError, unknown
+from knowledge.quantities import HOUR, Range
+
+ENCODER = "all-minilm-l6-v2"  # what is tuned or embeds where nothing else is named
+TOKENS_PER_WORD = 1.4  # English in a WordPiece vocabulary
+PASSAGE = 220  # tokens of one passage, the default of the rag backend
+EPOCHS, MICRO_BATCH, LONGEST = 4.0, 32, 256
+SHOTS, HELD_OUT = 8, 200  # examples in a message; items asked for a first figure
+
+
+def chosen(recommendation: Recommendation, wanted: str | None) -> Ranked:
+    """The option of that id, or the first.
+
+    Raises:
+        UserError: there is none, or no option has that id.
+    """
+    if not recommendation.options:
+        raise UserError(f"nothing to plan: {recommendation.says}")
+    if wanted is None:
+        return recommendation.options[0]
+    options = {option.id: option for option in recommendation.options}
+    if wanted not in options:
+        raise unknown("option", wanted, options)
+    return options[wanted]
+
+
+def plan(profile: Profile, option: Ranked) -> Plan:
+    """The plan of an option: its methods as steps, on the user's data.
+
+    Raises:
+        UserError: the data that a step needs is not in the profile.
+    """
+    steps: list[Step] = []
+    why = [reason.says for reason in option.reasons[:5]]
+    for method in option.methods:
+        row = methods.find(method)
+        if row.id == "prompt" and any(step.method == "rag" for step in steps):
+            why.append("Answers are cited passages; writing them out with a model comes on top.")
+            continue
+        steps.append(_MAKERS.get(row.backend or "", _other)(profile, option, row))
+    return Plan(
+        name=_name(profile, option),
+        steps=tuple(steps),
+        budget_usd=profile.train_budget_usd,
+        prices_as_of=_prices_as_of(option),
+        why=tuple(why),
+    )
+
+
+def _name(profile: Profile, option: Ranked) -> str:
+    words = f"{profile.name or profile.task_type or 'task'}-{'-'.join(option.stack)}"
+    return "".join(c if c.isalnum() else "-" for c in words.lower()).strip("-")
+
+
+def _prices_as_of(option: Ranked) -> str | None:
+    return option.estimate.money.prices_as_of if isinstance(option.estimate, Estimate) else None
+
+
+def _needed(profile: Profile, key: str, what: str) -> str:
+    value = getattr(profile, key)
+    if value is None:
+        raise UserError(f"the plan needs {what}; set {key!r} in the profile (a path)")
+    return str(value)
+
+
+def _classifier(profile: Profile, option: Ranked, row: methods.Method) -> Step:
+    """A step that tunes an encoder on labelled texts."""
+    train = _needed(profile, "data", "a file of labelled examples")
+    facts = reading.report(reading.read(train))
+    longest = round(facts.words.p99 * TOKENS_PER_WORD) + 8
+    settings: dict[str, Any] = {
+        **({"train": "all"} if row.trains == "head" else {"rank": 16, "targets": "all-linear"}),
+        "epochs": EPOCHS,
+        "micro_batch": MICRO_BATCH,
+        "max_length": min(LONGEST, 8 * -(-longest // 8)),
+    }
+    model = option.model or ENCODER
+    job = {
+        "model": model,
+        "method": row.id,
+        "train": settings.get("train"),
+        "classes": max(2, len(facts.labels)),
+        "lora_rank": settings.get("rank"),
+        "lora_targets": settings.get("targets"),
+        "micro_batch": MICRO_BATCH,
+        "seq_len": settings["max_length"],
+        "seq_len_is": "cap",
+        "examples": facts.rows,
+        "tokens_per_example": facts.words.mean * TOKENS_PER_WORD + 2,
+        "epochs": EPOCHS,
+    }
+    data = Data(train=train, test=profile.test_data)
+    expected = _expected(job, option, "accuracy")
+    return Step("classify", row.id, model, data=data, settings=settings, predicted=expected)
+
+
+def _retriever(profile: Profile, option: Ranked, row: methods.Method) -> Step:
+    """A step that indexes the user's documents."""
+    corpus = _needed(profile, "corpus", "a folder of documents")
+    found, _ = reading.documents(corpus)
+    tokens = sum(len(document.text.split()) for document in found) * TOKENS_PER_WORD
+    job = {
+        "model": ENCODER,
+        "method": row.id,
+        "corpus_tokens": tokens,
+        "passage_tokens": min(PASSAGE, max(1.0, tokens / len(found))),
+        "requests": 0,
+    }
+    data = Data(corpus=corpus, questions=profile.questions)
+    return Step("retrieve", row.id, ENCODER, data=data, predicted=_expected(job, option, None))
+
+
+def _prompter(profile: Profile, option: Ranked, row: methods.Method) -> Step:
+    """A step that asks a model behind an endpoint about held-out examples."""
+    data = Data(
+        train=_needed(profile, "data", "a file of examples to measure on"), test=profile.test_data
+    )
+    settings: dict[str, Any] = {"shots": SHOTS, "limit": HELD_OUT}
+    price = prices.api_table().get(option.model or "")
+    if price is not None and price.priced:
+        settings |= {"usd_per_1m_input": price.input, "usd_per_1m_output": price.output}
+    return Step("prompt", row.id, option.model, data=data, settings=settings)
+
+
+def _other(profile: Profile, option: Ranked, row: methods.Method) -> Step:
+    """A step that nothing here executes yet: complete for the reader, refused by `run`."""
+    estimated = option.estimate
+    known = isinstance(estimated, Estimate)
+    predicted = Predicted(
+        memory_gib=estimated.memory_gib.card if known and estimated.memory_gib else None,
+        seconds=_seconds(estimated) if known else None,
+        usd=estimated.money.usd if known else None,
+    )
+    data = Data(train=profile.data, test=profile.test_data, corpus=profile.corpus)
+    return Step(row.id, row.id, option.model, data=data, predicted=predicted)
+
+
+_MAKERS: dict[str, Callable[[Profile, Ranked, methods.Method], Step]] = {
+    "finetune": _classifier,
+    "peft": _classifier,
+    "rag": _retriever,
+    "prompting": _prompter,
+}
+
+
+def _expected(job: dict[str, Any], option: Ranked, metric: str | None) -> Predicted:
+    """What a job takes on this machine, and the quality that the recommendation expects."""
+    cards = doctor.machine().cards
+    where = next((card.id for card in cards if card.id is not None), "cpu")
+    keys = {key: value for key, value in job.items() if value is not None}
+    estimated = estimate(settled({**keys, "gpu": where, "n_gpus": 1}))
+    return Predicted(
+        memory_gib=_short(estimated.memory_gib.card) if estimated.memory_gib is not None else None,
+        seconds=_short(_seconds(estimated)),
+        quality=option.quality if metric else None,
+        quality_metric=metric if option.quality else None,
+    )
+
+
+def _short(range_: Range | None) -> Range | None:
+    """The range at three digits: a plan is read by people."""
+    if range_ is None:
+        return None
+    return Range(*(float(f"{bound:.3g}") for bound in (range_.low, range_.mid, range_.high)))
+
+
+def _seconds(estimated: Estimate) -> Range | None:
+    hours = estimated.time.wall_hours if estimated.time is not None else None
+    return None if hours is None else hours.scaled(HOUR)
