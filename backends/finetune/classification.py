@@ -1,0 +1,204 @@
+"""The step of any method that makes a text classifier: check, train, score, write."""
+
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+from transformers import AutoConfig
+
+from backends import evaluate, weights
+from backends.base import Context, Data, Metric, Step, StepResult
+from backends.finetune import Classification, encoders, frozen, tuned
+from backends.finetune.classifiers import Classifier
+from backends.finetune.examples import Examples, examples, labelled
+from backends.training import silence, trainer
+from backends.training.meter import Meter
+from backends.training.trainer import Trained
+from knowledge.errors import UserError
+from knowledge.quantities import HOUR
+
+DEFAULT_MODEL = "all-minilm-l6-v2"
+
+
+def check(step: Step, settings: Classification, context: Context) -> Examples:
+    """Refuse what could not be run, before anything is written; returns the rows.
+
+    Raises:
+        UserError: see `examples.examples`; or the model's folder or step is not there.
+    """
+    found = _examples(step, settings, context)
+    if step.model is None:
+        raise UserError(
+            f"step {step.name!r} names no model; set model: {DEFAULT_MODEL} or another encoder"
+        )
+    if not step.model.startswith("step:"):  # what an earlier step makes is not there yet
+        silence.quiet()
+        with weights.loading(step.model):
+            AutoConfig.from_pretrained(weights.local(step.model))
+    return found
+
+
+def source(step: Step, context: Context) -> str:
+    """What `from_pretrained` takes for a step's model; an earlier step's lies in its `model/`."""
+    path = weights.local(str(step.model), context.artefacts)
+    inside = Path(path) / "model"
+    return str(inside) if (inside / "config.json").is_file() else path
+
+
+class Outcome(NamedTuple):
+    """What a step came to, for its result."""
+
+    metrics: dict[str, Metric]
+    counts: dict[str, int]
+    settings: Classification
+    artefact: str
+    notes: list[str]
+
+
+def run_head(step: Step, settings: Classification, context: Context) -> StepResult:
+    """Fit a head on a frozen encoder and write `model/`."""
+    found = check(step, settings, context)
+    with Meter() as meter:
+        head = _frozen(step, settings, context, found)
+        made = head.classifier
+        written(
+            context.folder / "model",
+            lambda folder: encoders.save(made.model, made.tokenizer, made.max_length, folder),
+        )
+    metrics, _ = made.metrics(found.test, context)
+    counts = {
+        "truncated": head.truncated,
+        "max_length": made.max_length,
+        "parameters": sum(p.numel() for p in made.model.parameters()),
+        "trainable_parameters": sum(p.numel() for p in made.model.head.parameters()),
+    }
+    notes = [f"L2 strength {head.strength:g}, chosen on held-out training rows"]
+    return _result(step, context, found, meter, Outcome(metrics, counts, settings, "model", notes))
+
+
+def run_tuned(
+    step: Step,
+    settings: Classification,
+    context: Context,
+    how: tuned.How,
+    artefact: str,
+    load: Callable[[Path], Classifier],
+) -> StepResult:
+    """Train a classifier by a method, write its artefact, and score what was written.
+
+    Raises:
+        Interrupted: the user stopped it; a checkpoint is kept.
+    """
+    found = check(step, settings, context)
+    trainer.fix_chance(context, settings)
+    with Meter() as meter:
+        start = tuned.base(
+            source(step, context), str(step.model), found.classes, settings.max_length
+        )
+        learnt = tuned.learn(start, how, settings, found, context, meter)
+        written(context.folder / artefact, lambda to: how.save(learnt.model, start, to))
+    metrics, said = load(context.folder / artefact).metrics(found.test, context)
+    if settings.compare:
+        metrics |= _comparison(step, settings, context, found, said)
+    notes = _notes(learnt.trained)
+    outcome = Outcome(metrics, learnt.counts, learnt.settings, artefact, notes)
+    return _result(step, context, found, meter, outcome)
+
+
+def score(classifier: Classifier, where: Data) -> dict[str, Metric]:
+    """The metrics of a classifier on the test file of some data, or on its only file.
+
+    Raises:
+        UserError: there is no file, or it has labels that the classifier does not know.
+    """
+    path = where.test or where.validation or where.train
+    if path is None:
+        raise UserError("no data to evaluate on; give a file of texts with labels")
+    rows = labelled(where, path)
+    unknown_rows = [row for row in rows if row.label not in set(classifier.labels)]
+    if unknown_rows:
+        row = unknown_rows[0]
+        raise UserError(
+            f"{Path(path).name}, line {row.line}: the model has no label {row.label!r} "
+            f"(nor those of {len(unknown_rows) - 1} other rows); it knows {len(classifier.labels)}"
+        )
+    return classifier.metrics(rows)[0]
+
+
+def written(folder: Path, write: Callable[[Path], None]) -> None:
+    """Write an artefact's folder whole: a crash leaves the old one or none, never a part."""
+    beside = folder.with_name(f".{folder.name}.new")
+    shutil.rmtree(beside, ignore_errors=True)
+    beside.mkdir(parents=True)
+    write(beside)
+    shutil.rmtree(folder, ignore_errors=True)
+    beside.rename(folder)
+
+
+def _comparison(
+    step: Step, settings: Classification, context: Context, found: Examples, said: list[str]
+) -> dict[str, Metric]:
+    """What a linear head on the same encoder, frozen, reaches, and what tuning gains over it."""
+    begun = time.perf_counter()
+    head = _frozen(step, settings, context, found)
+    seconds = time.perf_counter() - begun
+    metrics, plain = head.classifier.metrics(found.test, context)
+    labels = [row.label for row in found.test]
+    return {
+        "baseline_linear_head_accuracy": metrics["accuracy"],
+        "baseline_linear_head_seconds": Metric(seconds),
+        "gain_over_linear_head": evaluate.paired_difference(labels, said, plain),
+    }
+
+
+def _frozen(step: Step, settings: Classification, context: Context, found: Examples) -> frozen.Head:
+    return frozen.fitted(source(step, context), str(step.model), found, settings, context)
+
+
+def _examples(step: Step, settings: Classification, context: Context) -> Examples:
+    share = settings.validation_share
+    if share is None and settings.patience is not None:
+        share = 0.1
+    return examples(step, settings.test_share, share, trainer.seed(context, settings))
+
+
+def _majority(found: Examples) -> Metric:
+    label = found.majority()
+    return evaluate.share(sum(row.label == label for row in found.test), len(found.test))
+
+
+def _notes(trained: Trained) -> list[str]:
+    notes = [*trained.notes, f"matrix products in {'bf16' if trained.bf16 else 'fp32'}"]
+    if trained.resumed_from is not None:
+        notes.append(f"resumed from step {trained.resumed_from}")
+    if trained.best is not None:
+        notes.append(f"validation accuracy of the weights kept: {trained.best:.4f}")
+    return notes
+
+
+def _result(
+    step: Step, context: Context, found: Examples, meter: Meter, outcome: Outcome
+) -> StepResult:
+    cut, length = outcome.counts["truncated"], outcome.counts["max_length"]
+    notes = list(outcome.notes)
+    if cut:
+        notes.append(f"{cut:,} of {len(found.train):,} training texts were cut to {length} tokens")
+    if found.held_out:
+        notes.append(f"scored on {len(found.test):,} rows held out of the training file")
+    dollars = context.usd_per_hour
+    return StepResult(
+        name=step.name,
+        method=step.method,
+        metrics={**outcome.metrics, "baseline_majority_accuracy": _majority(found)},
+        seconds=meter.seconds,
+        peak_memory_bytes=meter.peak_bytes,
+        memory_metric=meter.metric,
+        usd=None if dollars is None else dollars * meter.seconds / HOUR,
+        artefact=outcome.artefact,
+        counts={**found.counts(), **outcome.counts, "memory_before_bytes": meter.before},
+        settings=msgspec.to_builtins(outcome.settings),
+        notes=tuple(notes),
+    )

@@ -1,0 +1,99 @@
+"""A finished classifier, whatever made it: texts in, labels with confidences out.
+
+Shapes: N texts, C classes.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+from backends import evaluate, weights
+from backends.base import Context, Metric, Prediction
+from backends.data import Labelled
+from backends.finetune import encoders
+from backends.finetune.examples import tokens
+from backends.training import precision, silence
+from knowledge.errors import UserError
+
+AT_ONCE = 2048  # texts sorted by length together, so that predictions can stream
+
+
+class Logits(torch.nn.Module):
+    """A transformers classifier seen as a map from `input_ids` and `attention_mask` to logits."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.model(input_ids=input_ids, attention_mask=attention_mask).logits
+        return logits
+
+
+class Classifier(NamedTuple):
+    """A model of logits with what it needs: tokenizer, labels by number, tokens it reads."""
+
+    model: torch.nn.Module
+    tokenizer: Any
+    labels: Sequence[str]
+    max_length: int
+
+    def logits(self, texts: Iterable[str], context: Context | None = None) -> torch.Tensor:
+        """The logits of each text [N, C], in fp32 as the libraries compute them."""
+        ids, _ = tokens(self.tokenizer, texts, self.max_length)
+        return encoders.vectors(
+            self.model, ids, self.tokenizer.pad_token_id or 0, context, "scoring"
+        )
+
+    def answers(
+        self, texts: Sequence[str], context: Context | None = None
+    ) -> tuple[list[str], list[float]]:
+        """The label of each text and its probability."""
+        if not texts:
+            return [], []
+        best = self.logits(texts, context).softmax(-1).max(-1)
+        return [self.labels[number] for number in best.indices.tolist()], best.values.tolist()
+
+    def predictions(self, texts: Iterable[str]) -> Iterator[Prediction]:
+        """What is said to each text, in order, while texts still come."""
+        stream = iter(texts)
+        while some := list(islice(stream, AT_ONCE)):
+            for text, label, sure in zip(some, *self.answers(some), strict=True):
+                yield Prediction(text=text, label=label, confidence=sure)
+
+    def metrics(
+        self, rows: Sequence[Labelled], context: Context | None = None
+    ) -> tuple[dict[str, Metric], list[str]]:
+        """Metrics on labelled rows, and the labels that were predicted."""
+        said, sure = self.answers([row.text for row in rows], context)
+        return evaluate.classification([row.label for row in rows], said, sure), said
+
+
+def labels_of(config: Any) -> list[str]:
+    """The labels of a model's configuration by number."""
+    return [str(config.id2label[number]) for number in range(len(config.id2label))]
+
+
+def load(folder: Path) -> Classifier:
+    """The classifier in a `model/` folder: an encoder with a head, or a tuned transformer.
+
+    Raises:
+        UserError: there is none, or it cannot be loaded.
+    """
+    if not (folder / "config.json").is_file():
+        raise UserError(f"{str(folder)!r} holds no model; has the step finished?")
+    silence.quiet()
+    with weights.loading(str(folder)):
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+        if (folder / encoders.HEAD).is_dir():
+            model: Any = encoders.with_head(folder)
+            config = model.encoder.config
+        else:
+            model = Logits(AutoModelForSequenceClassification.from_pretrained(folder))
+            model.requires_grad_(False).eval().to(precision.device())
+            config = model.model.config
+    return Classifier(model, tokenizer, labels_of(config), int(tokenizer.model_max_length))

@@ -1,0 +1,102 @@
+"""The one place where a trainer is configured: settings here, the machinery behind `trainer`.
+
+This face is light; `backends.training.trainer` imports torch and transformers.
+"""
+
+import logging
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+
+# It complains about optional kernels while it is being imported, so this cannot wait.
+logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+
+Count = Annotated[int, Meta(ge=1)]
+
+
+class Training(Struct, frozen=True, forbid_unknown_fields=True):
+    """What every training method can set; the names of other trainers are in `ALIASES`."""
+
+    learning_rate: (
+        Annotated[float, Meta(gt=0, le=1, description="peak learning rate; none: the method's own")]
+        | None
+    ) = None
+    epochs: (
+        Annotated[
+            float, Meta(gt=0, le=1000, description="passes over the data; none: the method's")
+        ]
+        | None
+    ) = None
+    max_steps: (
+        Annotated[int, Meta(ge=1, description="optimizer steps; overrides epochs")] | None
+    ) = None
+    micro_batch: Annotated[Count, Meta(description="examples a device sees at once")] = 32
+    accumulation: Annotated[Count, Meta(description="micro-batches summed into one step")] = 1
+    warmup: Annotated[
+        float, Meta(ge=0, description="below 1: share of all steps with a rising rate; else steps")
+    ] = 0.1
+    schedule: Annotated[
+        Literal["linear", "cosine", "constant", "constant_with_warmup"],
+        Meta(description="how the learning rate falls after the warm-up"),
+    ] = "linear"
+    weight_decay: Annotated[float, Meta(ge=0, le=1, description="AdamW's decay of matrices")] = 0.01
+    max_grad_norm: Annotated[
+        float, Meta(gt=0, description="gradients are scaled down to this norm")
+    ] = 1.0
+    precision: Annotated[
+        Literal["auto", "fp32", "bf16"] | bool,
+        Meta(description="arithmetic of matrix products; auto: bf16 where the device computes it"),
+    ] = "auto"
+    checkpointing: Annotated[
+        bool, Meta(description="recompute activations in the backward pass: less memory, slower")
+    ] = False
+    max_length: (
+        Annotated[int, Meta(ge=4, description="tokens kept of a text; none: what the model takes")]
+        | None
+    ) = None
+    save_steps: (
+        Annotated[int, Meta(ge=1, description="steps between checkpoints; none: once an epoch")]
+        | None
+    ) = None
+    save_total_limit: Annotated[int, Meta(ge=2, description="checkpoints kept")] = 2
+    logging_steps: Annotated[Count, Meta(description="steps between lines of metrics.jsonl")] = 10
+    validation_share: (
+        Annotated[
+            float,
+            Meta(
+                gt=0, lt=0.9, description="share of the training rows set aside for early stopping"
+            ),
+        ]
+        | None
+    ) = None
+    patience: (
+        Annotated[
+            int,
+            Meta(ge=1, description="evaluations without a better accuracy before training stops"),
+        ]
+        | None
+    ) = None
+    seed: Annotated[int, Meta(ge=0, description="overrides the plan's seed")] | None = None
+
+
+ALIASES = {
+    "per_device_train_batch_size": "micro_batch",
+    "micro_batch_size": "micro_batch",
+    "gradient_accumulation_steps": "accumulation",
+    "num_train_epochs": "epochs",
+    "num_epochs": "epochs",
+    "warmup_steps": "warmup",
+    "warmup_ratio": "warmup",
+    "lr_scheduler_type": "schedule",
+    "lr_scheduler": "schedule",
+    "bf16": "precision",
+    "activation_checkpointing": "checkpointing",
+    "gradient_checkpointing": "checkpointing",
+    "max_seq_length": "max_length",
+    "sequence_len": "max_length",
+    "cutoff_len": "max_length",
+    "seq_len": "max_length",
+    "early_stopping_patience": "patience",
+    "val_set_size": "validation_share",
+    "model_max_length": "max_length",
+}

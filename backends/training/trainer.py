@@ -1,0 +1,274 @@
+"""A model, rows and settings into a trained model: the transformers Trainer, set up once.
+
+What is added to it: an order of rows that a resumed run finds again, checkpoints sealed when
+whole, a stop on request, a stop before a bad step spoils the weights, one clear line when the
+disk is full, and silence on stdout.
+"""
+
+import functools
+import math
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+import torch
+from safetensors import SafetensorError
+from transformers import PrinterCallback, Trainer, TrainingArguments, set_seed
+
+from backends.base import Context, Interrupted
+from backends.training import Training, checkpoints, precision, silence
+from backends.training.batches import Order, padded
+from backends.training.meter import Meter
+from backends.training.watch import Watch, exhausted
+from knowledge.errors import UserError
+
+Rows = Sequence[Mapping[str, Any]]
+
+
+class Lesson(NamedTuple):
+    """What is to be learnt: rows, how far the answers are off, and how good they are.
+
+    Args:
+        rows: each with `input_ids` and `labels`.
+        loss: (model outputs, labels, examples in the whole step) to a scalar.
+        validation: rows for early stopping, or none.
+        measure: a trainer's predictions to figures; `metric` names the one to stop on.
+        pad: the token that fills up a batch.
+    """
+
+    rows: Rows
+    loss: Callable[..., torch.Tensor]
+    pad: int
+    validation: Rows | None = None
+    measure: Callable[[Any], dict[str, float]] | None = None
+    metric: str = "accuracy"
+
+
+class Trained(msgspec.Struct, frozen=True):
+    """What training came to; `best` is the validation metric of the weights that were kept."""
+
+    steps: int
+    epochs: float
+    resumed_from: int | None
+    bf16: bool
+    best: float | None
+    notes: tuple[str, ...]
+
+
+def train(
+    model: Any,
+    groups: Sequence[Mapping[str, Any]],
+    lesson: Lesson,
+    settings: Training,
+    context: Context,
+    meter: Meter,
+) -> Trained:
+    """Train a model in place, keeping checkpoints in the context's folder.
+
+    Args:
+        groups: parameters with their learning rates, as torch optimizers take them.
+        settings: with learning rate and epochs settled.
+        meter: running; what an interrupted part had used is added to it on resume.
+    Raises:
+        Interrupted: the user asked to stop; the state is saved.
+        UserError: the loss or a gradient is no number any more, the disk is full, or the data
+            is not what the interrupted run had.
+    """
+    silence.quiet()
+    folder = context.folder / "checkpoints"
+    data = checkpoints.fingerprint(lesson.rows)
+    notes: list[str] = []
+    found = _resumable(folder, data, notes) if context.resume else None
+    room = _room(model, groups, lesson, settings, context, meter, data)
+    if found is not None:
+        meter.carry(found[1].seconds, found[1].peak_bytes)
+    if found is not None and room.is_over(found[0]):
+        room.restore(found[0])
+    else:
+        room.train(resume_from_checkpoint=None if found is None else str(found[0]))
+    if room.watch.stopped:
+        at, total = room.state.global_step, room.state.max_steps
+        raise Interrupted(f"stopped at step {at} of {total}; saved in checkpoints/checkpoint-{at}")
+    return Trained(
+        steps=room.state.global_step,
+        epochs=float(room.state.epoch or 0.0),
+        resumed_from=None if found is None else found[1].step,
+        bf16=bool(room.args.bf16),
+        best=room.state.best_metric,
+        notes=tuple(notes),
+    )
+
+
+def seed(context: Context, settings: Training) -> int:
+    """The seed of a step: its own, or the plan's."""
+    return context.seed if settings.seed is None else settings.seed
+
+
+def fix_chance(context: Context, settings: Training) -> None:
+    """Fix all random numbers; to be called before a model gets new parameters."""
+    set_seed(seed(context, settings))
+
+
+def steps_per_epoch(rows: int, settings: Training) -> int:
+    """Optimizer steps of one pass over the rows, the last one perhaps on fewer."""
+    return math.ceil(math.ceil(rows / settings.micro_batch) / settings.accumulation)
+
+
+def total_steps(rows: int, settings: Training) -> int:
+    """Optimizer steps of the whole training."""
+    if settings.max_steps is not None:
+        return settings.max_steps
+    return max(1, math.ceil((settings.epochs or 1.0) * steps_per_epoch(rows, settings)))
+
+
+class _Room(Trainer):
+    """The transformers Trainer with this project's order, seals and stops."""
+
+    def __init__(self, order: Order, watch: Watch, meter: Meter, data: str, **kwargs: Any) -> None:
+        self.state: Any
+        super().__init__(callbacks=[watch], **kwargs)
+        self.order, self.watch, self.meter, self.data = order, watch, meter, data
+        self.remove_callback(PrinterCallback)  # it would print to stdout
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Order:
+        return self.order
+
+    def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+        loss: torch.Tensor = super().training_step(*args, **kwargs)
+        self._refuse_nonsense("loss", loss)
+        return loss
+
+    def _clip_grad_norm(self, model: Any) -> Any:
+        norm = super()._clip_grad_norm(model)
+        self._refuse_nonsense("norm of the gradients", norm)
+        return norm
+
+    def _refuse_nonsense(self, what: str, value: Any) -> None:
+        """Stop before the optimizer spreads a value that is no number over the weights."""
+        if math.isfinite(float(value)):
+            return
+        kept = checkpoints.last(Path(self.args.output_dir))
+        saved = f"checkpoints/{kept[0].name} is kept" if kept else "no checkpoint was written yet"
+        raise UserError(
+            f"the {what} became {float(value)} in step {self.state.global_step + 1} of epoch "
+            f"{int(self.state.epoch or 0) + 1}; {saved}; lower learning_rate (now "
+            f"{self.args.learning_rate:g}) or set precision: fp32"
+        )
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
+        shutil.rmtree(folder, ignore_errors=True)
+        try:
+            super()._save_checkpoint(model, trial)
+            checkpoints.seal(folder, self.data, self.meter.seconds, self.meter.peak_bytes)
+        except (OSError, SafetensorError, RuntimeError) as error:
+            shutil.rmtree(folder, ignore_errors=True)
+            reason = " ".join(str(error).split())[:120]
+            raise UserError(
+                f"cannot write {str(folder)!r}: {reason}; free some space and go on with --resume "
+                "(the checkpoint before it is intact)"
+            ) from error
+
+    def is_over(self, checkpoint: Path) -> bool:
+        """Whether the training that left a checkpoint had come to its end there."""
+        state = msgspec.json.decode((checkpoint / "trainer_state.json").read_bytes())
+        return state["global_step"] >= self.args.max_steps or exhausted(
+            state["log_history"], self.watch.metric, self.watch.patience
+        )
+
+    def restore(self, checkpoint: Path) -> None:
+        """Take the weights that a finished training kept, without another step."""
+        self.state = type(self.state).load_from_json(str(checkpoint / "trainer_state.json"))
+        best = checkpoint.with_name(f"checkpoint-{self.state.best_global_step}")
+        self._load_from_checkpoint(str(best if best.is_dir() else checkpoint))
+
+
+def _resumable(folder: Path, data: str, notes: list[str]) -> tuple[Path, checkpoints.Seal] | None:
+    partial = checkpoints.drop_partial(folder)
+    notes += [f"{name} was cut off while it was written; it is dropped" for name in partial]
+    found = checkpoints.last(folder)
+    if found is not None and found[1].data != data:
+        raise UserError(
+            f"the training rows are not those of {found[0].name} (data, tokenizer or max_length "
+            "changed); resume with the same data or start anew in another --out"
+        )
+    return found
+
+
+def _room(
+    model: Any,
+    groups: Sequence[Mapping[str, Any]],
+    lesson: Lesson,
+    settings: Training,
+    context: Context,
+    meter: Meter,
+    data: str,
+) -> _Room:
+    chance = seed(context, settings)
+    watch = Watch(context, lesson.metric, settings.patience if lesson.validation else None)
+    rates = [dict(group) for group in groups]
+    return _Room(
+        order=Order([len(row["input_ids"]) for row in lesson.rows], settings.micro_batch, chance),
+        watch=watch,
+        meter=meter,
+        data=data,
+        model=model,
+        args=_arguments(lesson, settings, context.folder / "checkpoints", chance),
+        data_collator=functools.partial(padded, pad=lesson.pad),
+        train_dataset=list(lesson.rows),
+        eval_dataset=None
+        if lesson.validation is None
+        else sorted(lesson.validation, key=lambda row: -len(row["input_ids"])),
+        compute_loss_func=lesson.loss,
+        compute_metrics=lesson.measure,
+        optimizers=(
+            torch.optim.AdamW(rates, weight_decay=settings.weight_decay, fused=True),
+            None,
+        ),
+    )
+
+
+def _arguments(lesson: Lesson, settings: Training, folder: Path, chance: int) -> TrainingArguments:
+    """The trainer's arguments.
+
+    Evaluation goes by steps, never by epoch ends: a checkpoint is then always written after the
+    evaluation of its step, and a resumed run draws the same random numbers.
+    """
+    epoch = steps_per_epoch(len(lesson.rows), settings)
+    validated = lesson.validation is not None
+    save = settings.save_steps or epoch
+    on_gpu = precision.device() == "cuda"
+    return TrainingArguments(
+        output_dir=str(folder),
+        per_device_train_batch_size=settings.micro_batch,
+        per_device_eval_batch_size=2 * settings.micro_batch,
+        gradient_accumulation_steps=settings.accumulation,
+        max_steps=total_steps(len(lesson.rows), settings),
+        learning_rate=settings.learning_rate,
+        lr_scheduler_type=settings.schedule,
+        warmup_steps=settings.warmup,
+        max_grad_norm=settings.max_grad_norm,
+        bf16=precision.bf16(settings.precision),
+        use_cpu=not on_gpu,
+        dataloader_pin_memory=on_gpu,
+        activation_checkpointing=settings.checkpointing,
+        remove_unused_columns=False,
+        label_names=["labels"],
+        seed=chance,
+        logging_steps=settings.logging_steps,
+        logging_nan_inf_filter=False,
+        eval_strategy="steps" if validated else "no",
+        eval_steps=save,
+        save_strategy="steps",
+        save_steps=save,
+        save_total_limit=settings.save_total_limit,
+        load_best_model_at_end=validated,
+        metric_for_best_model=lesson.metric if validated else None,
+        greater_is_better=True if validated else None,
+        disable_tqdm=True,
+        report_to="none",
+        log_level="error",
+        log_level_replica="error",
+    )

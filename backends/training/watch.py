@@ -1,0 +1,54 @@
+"""What the training room does between steps: shows progress, logs, stops when asked or in vain."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from transformers import TrainerCallback
+
+from backends.base import Context
+
+
+class Watch(TrainerCallback):
+    """Progress to the context, metrics to `metrics.jsonl`, an early end.
+
+    Whether patience is exhausted is read from the trainer's own history, which every checkpoint
+    holds, so a resumed run stops where the undisturbed one would have.
+    """
+
+    def __init__(self, context: Context, metric: str, patience: int | None) -> None:
+        self.context, self.metric, self.patience = context, metric, patience
+        self.stopped = False
+        self._figures: dict[str, float] = {}
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Begin the bar; a resumed run begins where it stopped."""
+        self.context.progress.start("training", state.max_steps, "step")
+        self.context.progress.advance(state.global_step)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Advance the bar; on a stop that was asked for, save and end after this step."""
+        self.context.progress.advance(state.global_step, **self._figures)
+        ask = self.context.should_stop
+        if ask is not None and ask() and state.global_step < state.max_steps:
+            self.stopped = control.should_save = control.should_training_stop = True
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
+        """Keep the trainer's figures."""
+        figures = {key: value for key, value in (logs or {}).items() if key != "total_flos"}
+        self.context.log(step=state.global_step, **figures)
+        if "loss" in figures:
+            self._figures["loss"] = float(figures["loss"])
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, metrics: Any, **_: Any) -> None:
+        """Stop when the metric has not become better for long enough."""
+        self._figures[self.metric] = float(metrics[f"eval_{self.metric}"])
+        if exhausted(state.log_history, self.metric, self.patience):
+            control.should_training_stop = True
+
+
+def exhausted(history: Sequence[Mapping[str, Any]], metric: str, patience: int | None) -> bool:
+    """Whether the last `patience` evaluations brought no better value than the best before."""
+    seen = [entry[f"eval_{metric}"] for entry in history if f"eval_{metric}" in entry]
+    if patience is None or not seen:
+        return False
+    return len(seen) - 1 - seen.index(max(seen)) >= patience
