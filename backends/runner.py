@@ -183,6 +183,8 @@ def _execute(
             save("stopped" if isinstance(error, Interrupted | KeyboardInterrupt) else "failed")
             raise
         done.append(outcome)
+        figures = {name: metric.value for name, metric in outcome.metrics.items()}
+        context.log(finished=step.name, seconds=outcome.seconds, **figures)
         write_atomically(context.folder / "step.json", msgspec.json.encode(outcome))
         if step_done is not None:
             step_done(step, outcome)
