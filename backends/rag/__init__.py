@@ -1,0 +1,83 @@
+"""Answers from the user's own documents, as cited passages: chunk, embed, index, search.
+
+Light: the settings and the face only; torch, faiss and sentence-transformers are imported by
+`backends.rag.job` when one of the calls is made.
+"""
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from backends.base import Backend
+
+Retriever = Literal["dense", "bm25", "hybrid"]
+RETRIEVERS: tuple[Retriever, ...] = ("dense", "bm25", "hybrid")
+# On English XQuAD with the packaged encoder, nineteen in twenty questions stand above it
+# (benchmarks/xquad_rag.py); a questions file replaces it by one calibrated on the user's own.
+ABSTAIN_BELOW = 0.4
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How a corpus is cut, embedded, searched and answered from."""
+
+    chunk_tokens: Annotated[
+        int,
+        Meta(
+            ge=16,
+            le=32768,
+            description="longest passage with its heading, in the embedder's own tokens; "
+            "what exceeds the embedder's window is lowered to it",
+        ),
+    ] = 220
+    overlap_tokens: Annotated[
+        int, Meta(ge=0, le=8192, description="tokens that neighbouring passages share")
+    ] = 40
+    retriever: Annotated[
+        Retriever,
+        Meta(description="what ranks passages: embeddings, words (BM25), or both fused"),
+    ] = "hybrid"
+    dense_weight: Annotated[
+        float,
+        Meta(ge=0.0, le=1.0, description="weight of the embeddings in hybrid; the rest is BM25's"),
+    ] = 0.5
+    top_k: Annotated[int, Meta(ge=1, le=100, description="passages cited in an answer")] = 5
+    language: Annotated[
+        str,
+        Meta(description="whose word endings BM25 strips: a Snowball language, or 'none'"),
+    ] = "english"
+    precision: Annotated[
+        Literal["auto", "fp32", "bf16"],
+        Meta(
+            description="of the embedder's weights; auto takes bf16 where the processor has it "
+            "and its vectors agree with fp32 (cosine at least 0.99)"
+        ),
+    ] = "auto"
+    batch_size: Annotated[int, Meta(ge=1, le=4096, description="passages embedded together")] = 32
+    answer_sentences: Annotated[
+        int, Meta(ge=1, le=10, description="sentences taken from the passages as the answer")
+    ] = 2
+    abstain_below: Annotated[
+        Annotated[float, Meta(ge=0.0, le=1.0)] | None,
+        Meta(
+            description="no answer when no cited passage supports the question as much as this "
+            "(mean of cosine and of the question's words it holds); null: calibrated on the "
+            f"questions file, without one {ABSTAIN_BELOW}",
+        ),
+    ] = None
+
+
+BACKEND = Backend(
+    name="rag",
+    module="backends.rag.job",
+    settings=Settings,
+    aliases={
+        "chunk_size": "chunk_tokens",
+        "chunk_overlap": "overlap_tokens",
+        "k": "top_k",
+        "similarity_top_k": "top_k",
+        "alpha": "dense_weight",
+        "per_device_eval_batch_size": "batch_size",
+    },
+    needs=("torch", "sentence_transformers", "faiss", "bm25s", "Stemmer"),
+)

@@ -1,0 +1,164 @@
+"""From a corpus to a searchable index in memory, resumed where an earlier attempt stopped."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from backends.base import Context, Step
+from backends.rag import Settings, embedder, vectors, words
+from backends.rag import corpus as corpora
+from backends.rag import index as artefact
+from backends.rag.embedder import DEFAULT_MODEL, Embedder
+from backends.rag.embedding import Kept, Store, embedded
+from backends.rag.index import Index, Manifest
+from backends.training.meter import Meter
+from knowledge.errors import UserError
+
+
+class Built(msgspec.Struct, frozen=True):
+    """An index in memory, what made it, and the figures of its making."""
+
+    index: Index
+    embedder: Embedder
+    precision: str
+    chunk_tokens: int
+    overlap_tokens: int
+    counts: dict[str, int]
+    notes: list[str]
+
+    def manifest(self, settings: Settings, context: Context, abstain_below: float) -> Manifest:
+        """What `index.json` says of it."""
+        path = None
+        if self.embedder.name.startswith("step:"):
+            there = context.artefacts[self.embedder.name.removeprefix("step:")]
+            # Relative, so that the run folder can be moved as a whole.
+            path = os.path.relpath(there, context.folder)
+        return Manifest(
+            version=artefact.VERSION,
+            embedder=self.embedder.name,
+            embedder_path=path,
+            embedder_fingerprint=self.embedder.fingerprint,
+            dimensions=self.embedder.dimensions,
+            precision=self.precision,
+            chunk_tokens=self.chunk_tokens,
+            overlap_tokens=self.overlap_tokens,
+            language=self.index.words.language,
+            documents=self.counts["documents"],
+            passages=len(self.index.chunks),
+            retriever=settings.retriever,
+            dense_weight=settings.dense_weight,
+            top_k=settings.top_k,
+            answer_sentences=settings.answer_sentences,
+            abstain_below=abstain_below,
+        )
+
+
+def built(step: Step, settings: Settings, context: Context, meter: Meter) -> Built:
+    """The index of the step's corpus.
+
+    Raises:
+        UserError: no document can be read, or the model cannot be loaded.
+        Interrupted: the user asked to stop; the vectors made so far are kept.
+    """
+    corpus = corpora.read(step.data.corpus or "")
+    model = embedder.load(step.model or DEFAULT_MODEL, context.artefacts, settings.batch_size)
+    notes = list(corpus.notes)
+    size = min(settings.chunk_tokens, model.window)
+    if size < settings.chunk_tokens:
+        notes.append(f"passages have at most {size} tokens: more the embedder does not read")
+    overlap = min(settings.overlap_tokens, size // 2)
+    chunks = corpora.passages(corpus, model.starts, size, overlap, context)
+    texts = [chunk.searched for chunk in chunks]
+    refused = model.settle(settings.precision, texts)
+    notes += [refused] if refused else []
+    store = Store(context.folder)
+    known = _known(context, model, store, meter)
+    try:
+        made, fresh = embedded(chunks, model, store, known, context)
+    finally:
+        store.write(Kept(model.fingerprint, model.precision, meter.seconds, meter.peak_bytes))
+    context.log(phase="embedded", passages=len(chunks), embedded=fresh, seconds=meter.seconds)
+    index = Index(chunks, vectors.built(made), words.build(texts, settings.language))
+    counts = {
+        "documents": len(corpus.texts),
+        "not_indexed": corpus.left_out,
+        "passages": len(chunks),
+        "embedded": fresh,
+    }
+    return Built(index, model, model.precision, size, overlap, counts, notes)
+
+
+def reused(step: Step, settings: Settings, context: Context) -> Built:
+    """The index that the step names, to be asked with the step's own settings.
+
+    Raises:
+        UserError: there is none, it is damaged, or the step's model is not its embedder.
+    """
+    folder = place_of(step.index or "", context)
+    index, said = artefact.load(folder)
+    if step.model is None:
+        model = opened(folder, said, settings.batch_size)
+    else:
+        model = embedder.load(step.model, context.artefacts, settings.batch_size)
+        artefact.refuse_other_embedder(said, model, folder)
+        model.follow(said.precision)
+    counts = {"documents": said.documents, "passages": said.passages, "embedded": 0}
+    return Built(index, model, said.precision, said.chunk_tokens, said.overlap_tokens, counts, [])
+
+
+def place_of(index: str, context: Context) -> Path:
+    """The folder that a step's `index` names."""
+    if not index.startswith("step:"):
+        return Path(index).expanduser()
+    name = index.removeprefix("step:")
+    if name not in context.artefacts:
+        raise UserError(f"index {index!r}: no earlier step {name!r} made one; check the plan")
+    return context.artefacts[name]
+
+
+def opened(folder: Path, said: Manifest, batch_size: int = 32) -> Embedder:
+    """The embedder that made an index, in the precision of its vectors.
+
+    Raises:
+        UserError: it cannot be loaded, or has other weights by now.
+    """
+    artefacts = {}
+    if said.embedder_path is not None:
+        place = artefact.found(folder) or folder
+        made_there = Path(os.path.normpath(place.resolve().parent / said.embedder_path))
+        artefacts[said.embedder.removeprefix("step:")] = made_there
+    model = embedder.load(said.embedder, artefacts, batch_size)
+    artefact.refuse_other_embedder(said, model, folder)
+    model.follow(said.precision)
+    return model
+
+
+def _known(
+    context: Context, model: Embedder, store: Store, meter: Meter
+) -> dict[str, NDArray[np.float32]]:
+    """Vectors by hash that an earlier attempt in the same folder made with this embedder."""
+    kept = store.kept() if context.resume else None
+    if kept is None or (kept.fingerprint, kept.precision) != (model.fingerprint, model.precision):
+        store.clear()
+        store.write(Kept(model.fingerprint, model.precision, 0.0, 0))
+        return _published(context, model)
+    meter.carry(kept.seconds, kept.peak_bytes)
+    return _published(context, model) | store.vectors()
+
+
+def _published(context: Context, model: Embedder) -> dict[str, Any]:
+    """The vectors of an index that this folder has already: killed after it was published."""
+    if not context.resume or artefact.found(context.folder) is None:
+        return {}
+    try:
+        index, said = artefact.load(context.folder)
+    except UserError:
+        return {}
+    if (said.embedder_fingerprint, said.precision) != (model.fingerprint, model.precision):
+        return {}
+    every = vectors.at(index.nearest, np.arange(len(index.chunks), dtype=np.int64))
+    return {chunk.hash: row for chunk, row in zip(index.chunks, every, strict=True)}

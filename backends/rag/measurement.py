@@ -1,0 +1,172 @@
+"""How well an index answers questions whose answers are known."""
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from statistics import mean as average
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from backends import evaluate
+from backends.base import Metric, Prediction
+from backends.rag import RETRIEVERS
+from backends.rag.answers import PASSAGES_READ, Reader
+from backends.rag.index import Index
+from backends.rag.questions import Question, holds, right
+from backends.rag.search import DEPTH, Hit, best_support, ranked
+
+# Of the questions whose answer was found a calibrated threshold refuses at most a tenth: people
+# mind a withheld answer more than one that they can check against its passages.
+LEAST_ANSWERED = 0.9
+
+
+class Trial(msgspec.Struct, frozen=True):
+    """Questions asked of an index, and for each retriever what it found for each of them."""
+
+    questions: Sequence[Question]
+    asked: NDArray[np.float32]
+    hits: dict[str, list[list[Hit]]]
+
+
+def trial(
+    index: Index,
+    questions: Sequence[Question],
+    asked: NDArray[np.float32],
+    dense_weight: float,
+    depth: int = DEPTH,
+) -> Trial:
+    """Ask every retriever every question; `asked` are the questions' vectors."""
+    texts = [question.text for question in questions]
+    hits: dict[str, list[list[Hit]]] = {
+        retriever: list(ranked(index, texts, asked, retriever, dense_weight, depth))
+        for retriever in RETRIEVERS
+    }
+    return Trial(questions, asked, hits)
+
+
+def retrieval(index: Index, made: Trial, chosen: str, seed: int = 13) -> dict[str, Metric]:
+    """Recall and reciprocal rank of the chosen retriever, and of the others under their names.
+
+    Where a question names a whole document, documents are ranked by their best passage; else
+    passages are. Questions that the corpus does not answer are left out.
+    """
+    metrics: dict[str, Metric] = {}
+    asked = [n for n, question in enumerate(made.questions) if question.answerable]
+    if not asked:
+        return metrics
+    for retriever in sorted(RETRIEVERS, key=lambda name: name != chosen):
+        ranks = [rank(index, made.questions[n], made.hits[retriever][n]) for n in asked]
+        prefix = "" if retriever == chosen else f"{retriever}_"
+        scores = evaluate.retrieval(ranks, seed)
+        metrics.update({prefix + name: metric for name, metric in scores.items()})
+    return metrics
+
+
+def better(metrics: Mapping[str, Metric]) -> str | None:
+    """A retriever that is clearly ahead of the chosen one: their intervals of MRR lie apart."""
+    chosen = metrics.get("mrr")
+    if chosen is None or chosen.high is None:
+        return None
+    for retriever in RETRIEVERS:
+        other = metrics.get(f"{retriever}_mrr")
+        if other is not None and other.low is not None and other.low > chosen.high:
+            return retriever
+    return None
+
+
+def rank(index: Index, question: Question, hits: Sequence[Hit]) -> int | None:
+    """The rank of the first right passage (or document), 1 the best; None if it is not there."""
+    seen: set[str] = set()
+    for place, hit in enumerate(hits, start=1):
+        chunk = index.chunks[hit.passage]
+        seen.add(chunk.document)
+        if right(question, chunk):
+            return len(seen) if question.asks_for_document() else place
+    return None
+
+
+def threshold(index: Index, made: Trial, retriever: str, top_k: int) -> float | None:
+    """The support below which to abstain, calibrated on questions; None if none is answered.
+
+    What the best passage's support is when the corpus has the answer is seen directly. What it
+    is when the corpus has not, is seen in the file's unanswerable questions and by hiding from
+    each other question the documents that answer it. The threshold maximises the mean of both
+    shares decided rightly, as far as `LEAST_ANSWERED` of the answerable are answered.
+    """
+    known: list[float] = []
+    lacking: list[float] = []
+    for question, hits in zip(made.questions, made.hits[retriever], strict=True):
+        answering = {
+            index.chunks[hit.passage].document
+            for hit in hits
+            if right(question, index.chunks[hit.passage])
+        }
+        if question.document is not None:
+            answering.add(question.document)
+        hidden = [hit for hit in hits if index.chunks[hit.passage].document not in answering]
+        if question.answerable and any(right(question, index.chunks[h.passage]) for h in hits):
+            known.append(best_support(index, question.text, hits[:top_k]) or 0.0)
+        if hidden:
+            lacking.append(best_support(index, question.text, hidden[:top_k]) or 0.0)
+    return _separating(known, lacking) if known and lacking else None
+
+
+def answers(made: Trial, predictions: Sequence[Prediction], seed: int = 13) -> dict[str, Metric]:
+    """How good the answers are, and how rightly they are withheld.
+
+    `answer_f1` is against the accepted answers, 0 where the answer is withheld;
+    `answer_contained` the share of answers that hold an accepted one; `answered` the share of
+    answerable questions that get an answer; `abstained_unanswerable` the share of unanswerable
+    ones that rightly get none.
+    """
+    metrics: dict[str, Metric] = {}
+    pairs = list(zip(made.questions, predictions, strict=True))
+    accepted = [(p, q.answers) for q, p in pairs if q.answerable and q.answers]
+    if accepted:
+        said = [prediction.answer for prediction, _ in accepted]
+        metrics["answer_f1"] = evaluate.token_f1(said, [ones for _, ones in accepted], seed)
+        held = sum(holds(prediction.answer or "", ones) for prediction, ones in accepted)
+        metrics["answer_contained"] = evaluate.share(held, len(accepted))
+    for name, wanted, abstained in (
+        ("answered", True, False),
+        ("abstained_unanswerable", False, True),
+    ):
+        decided = [p.abstained is abstained for q, p in pairs if q.answerable is wanted]
+        if decided:
+            metrics[name] = evaluate.share(sum(decided), len(decided))
+    return metrics
+
+
+def predictions(
+    reader: Reader,
+    made: Trial,
+    retriever: str,
+    *,
+    top_k: int,
+    sentences: int,
+    abstain_below: float,
+) -> list[Prediction]:
+    """The answer to every question of a trial."""
+    found = made.hits[retriever]
+    reader.prepare([hit.passage for hits in found for hit in hits[:PASSAGES_READ]])
+    return [
+        reader.answer(
+            question.text, asked, hits[:top_k], sentences=sentences, abstain_below=abstain_below
+        )
+        for question, asked, hits in zip(made.questions, made.asked, found, strict=True)
+    ]
+
+
+def _separating(known: Sequence[float], lacking: Sequence[float]) -> float:
+    values = sorted({*known, *lacking})
+    between = [average(pair) for pair in pairwise(values)]
+    above, below = np.sort(known), np.sort(lacking)
+
+    def decided(cut: float) -> tuple[bool, float]:
+        kept = 1 - float(np.searchsorted(above, cut)) / len(above)
+        refused = float(np.searchsorted(below, cut)) / len(below)
+        return kept >= LEAST_ANSWERED, kept + refused
+
+    # Below every value all is answered, so that one cut at least keeps enough.
+    return max([values[0], *between], key=decided)

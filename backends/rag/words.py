@@ -1,0 +1,112 @@
+"""BM25 over the words of passages, their endings stripped."""
+
+import re
+from collections.abc import Sequence
+from functools import cache, lru_cache
+from math import log
+from pathlib import Path
+from typing import Any
+
+import bm25s
+import numpy as np
+import Stemmer
+from numpy.typing import NDArray
+
+from knowledge.errors import unknown
+
+# Chinese and Japanese set no spaces between words: two characters stand for one.
+_UNSPACED = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff"
+_WORD = re.compile(rf"[{_UNSPACED}]+|[^\W{_UNSPACED}]+")
+_IS_UNSPACED = re.compile(rf"[{_UNSPACED}]")
+
+
+def check_language(language: str) -> None:
+    """Raise `UserError` for a language whose endings are not known here."""
+    known = ("none", *Stemmer.algorithms())
+    if language not in known:
+        raise unknown("language", language, known)
+
+
+def words(text: str, language: str) -> list[str]:
+    """The words of a text as BM25 compares them: lower case, endings stripped."""
+    found: list[str] = []
+    for word in _WORD.findall(text.lower()):
+        if _IS_UNSPACED.match(word):
+            found.extend(word[at : at + 2] for at in range(max(len(word) - 1, 1)))
+        else:
+            found.append(word)
+    return found if language == "none" else list(_stemmer(language).stemWords(found))
+
+
+class WordIndex:
+    """BM25 scores of passages, counted once when it is built."""
+
+    def __init__(self, scorer: Any, language: str, passages: int) -> None:
+        self.scorer = scorer
+        self.language = language
+        self.passages = passages
+
+    def shares(self, question: str) -> NDArray[np.float32]:
+        """BM25 of every passage over the most that any text could reach, 0 to 1.
+
+        On this scale a passage that shares a question's small change only stays near 0, even
+        where it is the best there is; BM25's own scale differs from question to question.
+        """
+        asked = words(question, self.language)
+        known = [word for word in asked if word in self._vocabulary]
+        if not known:
+            return np.zeros(self.passages, dtype=np.float32)
+        scores = np.asarray(self.scorer.get_scores(known), dtype=np.float32)
+        return scores / np.float32(sum(self._rarity(word) for word in asked))
+
+    def coverage(self, question: str, text: str) -> float:
+        """The share of a question's words that a text has, rare words counting more; 0 to 1."""
+        asked = _distinct(question, self.language)
+        weights = {word: self._rarity(word) for word in asked}
+        held = asked & _distinct(text, self.language)
+        whole = sum(weights.values())
+        return sum(weights[word] for word in held) / whole if whole else 0.0
+
+    def _rarity(self, word: str) -> float:
+        """The inverse document frequency that BM25 itself uses."""
+        column = self._vocabulary.get(word)
+        pointers = self.scorer.scores["indptr"]
+        holding = 0 if column is None else int(pointers[column + 1] - pointers[column])
+        return log(1 + (self.passages - holding + 0.5) / (holding + 0.5))
+
+    def save(self, folder: Path) -> None:
+        """Write the counts; bm25s reads them too."""
+        self.scorer.save(str(folder), show_progress=False)
+
+    @property
+    def _vocabulary(self) -> dict[str, int]:
+        vocabulary: dict[str, int] = self.scorer.vocab_dict
+        return vocabulary
+
+
+def build(texts: Sequence[str], language: str) -> WordIndex:
+    """The word index of passages, in their order."""
+    scorer = bm25s.BM25(k1=1.5, b=0.75, method="lucene")
+    # A passage of symbols only counts as one empty word, which no question asks for.
+    scorer.index([words(text, language) or [""] for text in texts], show_progress=False)
+    return WordIndex(scorer, language, len(texts))
+
+
+def load(folder: Path, language: str) -> WordIndex:
+    """A word index as it was saved.
+
+    Raises:
+        OSError, ValueError, KeyError: a file of it is missing or damaged.
+    """
+    scorer = bm25s.BM25.load(str(folder), load_corpus=False, mmap=True)
+    return WordIndex(scorer, language, int(scorer.scores["num_docs"]))
+
+
+@lru_cache(maxsize=10_000)
+def _distinct(text: str, language: str) -> frozenset[str]:
+    return frozenset(words(text, language))
+
+
+@cache
+def _stemmer(language: str) -> Any:
+    return Stemmer.Stemmer(language)

@@ -1,0 +1,59 @@
+"""BM25: word endings, languages without spaces, coverage, saving."""
+
+from pathlib import Path
+
+import pytest
+
+from backends.rag import words
+from knowledge.errors import UserError
+
+TEXTS = ["Staff may leave early.", "The keys open every room.", "Keys are returned.", "..."]
+
+
+def test_endings_are_stripped_in_the_language_and_kept_without_one() -> None:
+    assert words.words("Returned keys", "english") == ["return", "key"]
+    assert words.words("Returned keys", "none") == ["returned", "keys"]
+    assert words.words("gefundene Schlüssel", "german") == ["gefund", "schlussel"]
+
+
+def test_unspaced_scripts_are_compared_by_pairs_of_characters() -> None:
+    assert words.words("今天下雨 ok 山", "none") == ["今天", "天下", "下雨", "ok", "山"]
+
+
+def test_the_best_passage_shares_the_rare_words() -> None:
+    leave, opens, returned, symbols = words.build(TEXTS, "english").shares("a key opens a room")
+    assert leave == symbols == 0 < returned < opens < 1
+
+
+def test_a_share_falls_with_words_that_no_passage_has() -> None:
+    index = words.build(TEXTS, "english")
+    assert index.shares("key zebra")[2] < index.shares("key")[2]
+
+
+def test_questions_of_unknown_words_find_nothing() -> None:
+    index = words.build(TEXTS, "english")
+    assert index.shares("zebra").tolist() == index.shares("?!").tolist() == [0] * 4
+    assert words.build(["..."], "english").shares("a").tolist() == [0]
+
+
+def test_coverage_weighs_rare_words_more() -> None:
+    index = words.build(TEXTS, "english")
+    assert index.coverage("returned keys", "the key is returned") == 1
+    rare, common = (index.coverage("return keys", text) for text in ("return", "key"))
+    assert 0 < common < rare < 1
+    assert index.coverage("?", "anything") == 0
+
+
+def test_an_index_reads_back_the_same(tmp_path: Path) -> None:
+    index = words.build(TEXTS, "english")
+    index.save(tmp_path / "bm25")
+    again = words.load(tmp_path / "bm25", "english")
+    assert again.passages == 4
+    for question in ("open the room", "key", "zebra"):
+        assert again.shares(question).tolist() == index.shares(question).tolist()
+        assert again.coverage(question, TEXTS[1]) == index.coverage(question, TEXTS[1])
+
+
+def test_an_unknown_language_is_refused_with_the_nearest() -> None:
+    with pytest.raises(UserError, match="no language 'englsh'; did you mean 'english'"):
+        words.check_language("englsh")
