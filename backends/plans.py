@@ -57,12 +57,21 @@ def _absolute_step(step: Step, base: Path) -> Step:
         for name in PATHS
         if (value := getattr(step.data, name)) is not None and not value.startswith("step:")
     }
-    model = step.model
-    if model is not None and (model.startswith(("./", "../", "~")) or (base / model).is_dir()):
-        model = str((base / Path(model).expanduser()).resolve())
     return msgspec.structs.replace(
-        step, data=msgspec.structs.replace(step.data, **changed), model=model
+        step,
+        data=msgspec.structs.replace(step.data, **changed),
+        model=_absolute_folder(step.model, base),
+        index=_absolute_folder(step.index, base),
     )
+
+
+def _absolute_folder(name: str | None, base: Path) -> str | None:
+    """A folder beside the plan as an absolute path; hub ids and references stay."""
+    if name is None or name.startswith("step:"):
+        return name
+    if name.startswith(("./", "../", "~")) or (base / name).is_dir():
+        return str((base / Path(name).expanduser()).resolve())
+    return name
 
 
 def _refuse_unknown_keys(value: dict[str, Any], path: Path) -> None:

@@ -31,7 +31,7 @@ def local(model: str, artefacts: Mapping[str, Path] | None = None) -> str:
         name = model.removeprefix("step:")
         if name not in (artefacts or {}):
             raise UserError(f"model {model!r}: no earlier step {name!r} made one; check the plan")
-        return str((artefacts or {})[name])
+        return str((artefacts or {})[name] / "model")
     folder = Path(model).expanduser()
     if folder.is_dir():
         if not (folder / "config.json").is_file():
@@ -91,7 +91,7 @@ def quiet() -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    for name in ("transformers", "sentence_transformers", "huggingface_hub", "datasets", "peft"):
+    for name in ("transformers", "sentence_transformers", "huggingface_hub", "datasets", "peft", "bitsandbytes"):
         logging.getLogger(name).setLevel(logging.ERROR)
 
 

@@ -36,6 +36,14 @@ def test_paths_become_absolute_and_the_plan_round_trips(tmp_path: Path) -> None:
     assert plans.read(again) == plan
 
 
+def test_a_folder_beside_the_plan_is_a_model_and_a_hub_id_is_not(tmp_path: Path) -> None:
+    (tmp_path / "tuned").mkdir()
+    steps = (Step("a", "lora", model="tuned", index="tuned"), Step("b", "lora", model="org/name"))
+    made = plans.absolute(Plan("p", steps), tmp_path).steps
+    assert (made[0].model, made[0].index) == (str(tmp_path / "tuned"), str(tmp_path / "tuned"))
+    assert made[1].model == "org/name"
+
+
 def test_references_to_steps_stay(tmp_path: Path) -> None:
     step = Step("b", "rag", data=Data(corpus="step:a"))
     assert plans.absolute(Plan("p", (step,)), tmp_path).steps[0].data.corpus == "step:a"
