@@ -1,12 +1,14 @@
 """Hosted models and retrieval: tokens times prices, embedding time, memory of the index."""
 
+from msgspec.structs import replace
+
 from advisor.estimates import cost, flops
 from advisor.estimates.duration import CPU, device_rate
 from advisor.estimates.records import Estimate, Line, Memory, MoneyLine, Time
 from advisor.estimates.settling import settled
 from advisor.estimates.subject import architecture
 from advisor.job import Job
-from knowledge import prices
+from knowledge import constants, prices
 from knowledge.architecture import Architecture
 from knowledge.errors import UserError
 from knowledge.methods import Method
@@ -96,7 +98,8 @@ def _index(
         Line("embedder", weights / GIB, f"{arch.parameters() / 1e6:.1f}e6 parameters x 4 B"),
     )
     size = around((vectors + texts + weights) / GIB, 1.25)
-    memory = Memory(size, size, size + Range(0.1, 0.3, 0.6), lines, "index", size.mid)
+    process = constants.find("process-gib").range
+    memory = Memory(size, size, size + process, lines, "index", size.mid)
     time = _embedding(job, arch, passage)
     energy = cost.energy(_on_cpu(job), time)
     price = cost.money(_on_cpu(job), time, energy)
@@ -107,14 +110,12 @@ def _index(
 
 
 def _on_cpu(job: Job) -> Job:
-    from msgspec.structs import replace
 
     return job if job.gpu is not None else replace(job, gpu=CPU)
 
 
 def _embedding(job: Job, arch: Architecture, passage: float) -> Time:
     """Time to embed the corpus once."""
-    from msgspec.structs import replace
 
     where = _on_cpu(job)
     served = replace(

@@ -67,7 +67,8 @@ def _option_facts(option: Option, figures: Estimate | None, profile: Profile) ->
     """What an estimate tells the rules: whether the base fits, and whether it can be paid."""
     told: dict[str, Any] = {"base_fits": None if figures is None else figures.fits}
     usd = None if figures is None else figures.money.usd
-    own = facts(profile).get("training_place") == "own"
+    # The user's own machine costs no money but its current, whatever the budget for training.
+    own = facts(profile).get("training_place") == "own" or option.job.get("gpu") == "cpu"
     trains = bool(set(option.stack) & set(TRAINING))
     if usd is not None and profile.train_budget_usd is not None and trains and not own:
         told["within_budget"] = usd.low <= profile.train_budget_usd

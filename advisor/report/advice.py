@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from advisor.estimates.records import Estimate
 from advisor.recommendation.records import Ranked, Reason, Recommendation
 from advisor.report.view import Bar, Chart, Line, Table, Text, View
-from advisor.report.words import duration, interval, share, stack
+from advisor.report.words import duration, interval, share, stack, sure
 from advisor.report.words import usd as dollars
 from knowledge.quantities import HOUR
 
@@ -33,7 +33,7 @@ def _answer(advice: Recommendation) -> Iterator[str]:
     model = f" with {first.model}" if first is not None and first.model else ""
     yield (
         f"{VERDICTS[advice.verdict]}: {stack(advice.stack)}{model} ({advice.delivery}), "
-        f"{advice.confidence:.0%} sure"
+        f"{sure(advice.confidence)} sure"
     )
     if first is not None:
         yield _figures(first)
@@ -107,7 +107,7 @@ def _options(options: tuple[Ranked, ...]) -> Table:
             stack(option.stack),
             option.model or "",
             f"{option.delivery}, {option.hardware}",
-            f"{option.probability:.0%}",
+            sure(option.probability),
             _usd(option.estimate) if isinstance(option.estimate, Estimate) else "unknown",
             _time(option.estimate) if isinstance(option.estimate, Estimate) else "unknown",
             share(option.quality),

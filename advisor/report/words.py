@@ -58,3 +58,10 @@ def share(range_: Range | None) -> str:
 def stack(words: tuple[str, ...]) -> str:
     """A stack as people say it: `rag + prompt`."""
     return " + ".join(words) if words else "nothing"
+
+
+def sure(probability: float) -> str:
+    """A probability in per cent; never 100 %, never 0 %."""
+    if probability > 0.99:
+        return "over 99%"
+    return f"{probability:.0%}" if probability >= 0.01 else "under 1%"

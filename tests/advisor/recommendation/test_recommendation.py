@@ -231,3 +231,20 @@ def test_a_whole_recommendation_is_quick_and_light_from_a_cold_start() -> None:
 def test_every_key_that_is_tried_is_a_profile_key() -> None:
     assert set(FLIPPED) <= set(KEYS)
     assert set(LADDERS) <= set(FLIPPED)
+
+
+def test_an_empty_purse_still_trains_on_the_user_s_own_processor() -> None:
+    profile = settled(
+        {
+            "task_type": "classify",
+            "gap": "behaviour",
+            "labelled_examples": 10003,
+            "n_classes": 77,
+            "privacy": "on-prem",
+            "hardware": "none",
+            "train_budget_usd": 0,
+        }
+    )
+    advice = recommend(profile)
+    assert advice.stack == ("head-ft",)
+    assert advice.options[0].hardware == "cpu"
