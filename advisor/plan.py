@@ -10,6 +10,7 @@ from advisor import doctor
 from advisor.estimates import estimate
 from advisor.estimates.records import Estimate
 from advisor.job import settled
+from advisor.options import ENCODER_EPOCHS, part_to_train
 from advisor.profile import Profile
 from advisor.recommendation.records import Ranked, Recommendation
 from backends import data as reading
@@ -21,10 +22,7 @@ from knowledge.quantities import HOUR, Range
 ENCODER = "all-minilm-l6-v2"  # what is tuned or embeds where nothing else is named
 TOKENS_PER_WORD = 1.4  # English in a WordPiece vocabulary
 PASSAGE = 220  # tokens of one passage, the default of the rag backend
-EPOCHS, MICRO_BATCH, LONGEST = 4.0, 32, 256
-# Rows from which tuning the whole encoder paid beside a head on its frozen embeddings: it lost
-# 5 points on the packaged sample's 449 rows and won 0.7 on Banking77's 10,003 (README, runs).
-TUNE_ALL_FROM = 2000
+MICRO_BATCH, LONGEST = 32, 256
 SHOTS, HELD_OUT = 8, 200  # examples in a message; items asked for a first figure
 
 
@@ -89,16 +87,15 @@ def _classifier(profile: Profile, option: Ranked, row: methods.Method) -> Step:
     facts = reading.report(reading.read(train))
     longest = round(facts.words.p99 * TOKENS_PER_WORD) + 8
     settings: dict[str, Any] = {"max_length": min(LONGEST, 8 * -(-longest // 8))}
-    passes = EPOCHS
+    passes = ENCODER_EPOCHS
     if row.trains != "head":
         settings |= {"rank": 16, "targets": "all-linear"}
-    elif facts.rows < TUNE_ALL_FROM:
-        settings |= {"train": "head"}
-        passes = 1.0  # the frozen encoder reads each text once
     else:
-        settings |= {"train": "all"}
-    if passes > 1:
-        settings |= {"epochs": EPOCHS, "micro_batch": MICRO_BATCH}
+        settings |= {"train": part_to_train(facts.rows)}
+    if settings.get("train") == "head":
+        passes = 1.0
+    else:
+        settings |= {"epochs": ENCODER_EPOCHS, "micro_batch": MICRO_BATCH}
     model = option.model or ENCODER
     job = {
         "model": model,

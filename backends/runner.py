@@ -82,6 +82,8 @@ def last_step(folder: Path) -> Step:
     Raises:
         UserError: the folder is no run, or that step has not finished.
     """
+    if not (folder / "plan.yaml").is_file():
+        raise UserError(f"{str(folder)!r} is no run (no plan.yaml); give a run's folder")
     plan = plans.read(folder / "plan.yaml")
     if not (folder / "step.json").is_file():
         raise UserError(

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from advisor.estimates.records import Estimate
 from advisor.recommendation.records import Ranked, Reason, Recommendation
 from advisor.report.view import Bar, Chart, Line, Table, Text, View
-from advisor.report.words import duration, interval, share, stack, sure
+from advisor.report.words import dated, duration, interval, share, stack, sure
 from advisor.report.words import usd as dollars
 from knowledge.quantities import HOUR
 
@@ -147,4 +147,4 @@ def _reason(reason: Reason) -> Line:
 def _footer(advice: Recommendation) -> Iterator[str]:
     if advice.questions_left:
         yield f"Still open, could change the answer: {', '.join(advice.questions_left)}"
-    yield f"Prices as of {advice.prices_as_of or 'unknown'}. Intervals are 80 %."
+    yield f"{dated(advice.prices_as_of)} Intervals are 80 %."

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from advisor.estimates.records import Estimate, Memory
 from advisor.report.view import Line, Table, Text, View
-from advisor.report.words import duration, interval, rounded, usd
+from advisor.report.words import dated, duration, interval, rounded, usd
 from knowledge.quantities import HOUR
 
 
@@ -71,7 +71,7 @@ def _memory(memory: Memory) -> Table:
 
 
 def _footer(estimate: Estimate) -> Iterator[str]:
-    yield f"Prices as of {estimate.money.prices_as_of or 'unknown'}. Intervals are 80 %."
+    yield f"{dated(estimate.money.prices_as_of)} Intervals are 80 %."
     if estimate.energy_kwh is not None:
         yield f"Energy {interval(estimate.energy_kwh, 'kWh')}."
     yield "Sources: see --json, or 'advisor explain' with the name of a line."

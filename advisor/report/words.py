@@ -1,8 +1,11 @@
 """Figures as people read them: rounded once, here, with their interval; None is "unknown"."""
 
+import datetime as dt
+
 from knowledge.quantities import HOUR, Range
 
 UNKNOWN = "unknown"
+FRESH_DAYS = 30
 
 
 def rounded(value: float) -> str:
@@ -65,3 +68,12 @@ def sure(probability: float) -> str:
     if probability > 0.99:
         return "over 99%"
     return f"{probability:.0%}" if probability >= 0.01 else "under 1%"
+
+
+def dated(snapshot: str | None, today: dt.date | None = None) -> str:
+    """From when prices are, and how old they are once that matters."""
+    if snapshot is None:
+        return "No price was used."
+    age = ((today or dt.date.today()) - dt.date.fromisoformat(snapshot)).days
+    stale = f", {age} days ago: look them up before you buy" if age > FRESH_DAYS else ""
+    return f"Prices as of {snapshot}{stale}."
