@@ -1,6 +1,8 @@
 """`advisor ask`."""
 
+import shutil
 import sys
+import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -49,7 +51,11 @@ def ask(
                 f"{out} is there already; give another --out, "
                 f"or go on with it: advisor ask --answers {out} --resume --out {out}"
             )
-    profile = answered(_start(), {**_from_file(file), **dict(_pair(pair) for pair in pairs)})
+    given = dict(_pair(pair) for pair in pairs)
+    if resume and file is not None:  # what was answered with "don't know" stays so
+        profile = answered(profiles.read(file), given)
+    else:
+        profile = answered(_start(), {**_from_file(file), **given})
     if typing:
         profile = _asked(profile, out, quiet=quiet)
     _hand_over(profile, out, as_json=as_json, quiet=quiet)
@@ -89,15 +95,26 @@ class Terminal:
 
     def say(self, text: str) -> None:
         """Show lines of text."""
-        click.echo(text, err=True)
+        click.echo(_wrapped(text), err=True)
 
     def read(self, prompt: str) -> str:
         """One line typed after the prompt."""
-        click.echo(prompt, nl=False, err=True)
+        click.echo(_wrapped(prompt), nl=False, err=True)
         line = sys.stdin.readline()
         if not line:
             raise EOFError
         return line.rstrip("\n")
+
+
+def _wrapped(text: str) -> str:
+    """Long lines broken between words at the terminal's width, under their own indentation."""
+    width = shutil.get_terminal_size().columns
+    lines = []
+    for line in text.split("\n"):
+        indent = line[: len(line) - len(line.lstrip())]
+        short = len(line) < width
+        lines.append(line if short else textwrap.fill(line, width, subsequent_indent=indent))
+    return "\n".join(lines)
 
 
 def _asked(profile: Profile, out: Path | None, *, quiet: bool) -> Profile:
