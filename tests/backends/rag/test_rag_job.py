@@ -167,7 +167,7 @@ def test_an_embedder_of_an_earlier_step_is_found_again_after_the_run_moved(
 ) -> None:
     run = tmp_path / "run"
     made = run / "steps" / "tune"
-    shutil.copytree(tiny, made)
+    shutil.copytree(tiny, made / "model")
     checked_run(step(handbook, "step:tune"), Context(folder=run, artefacts={"tune": made}))
     moved = run.rename(tmp_path / "moved")
     (said,) = BACKEND.predict(moved, ["key?"])
