@@ -14,7 +14,7 @@ import msgspec
 
 from knowledge import DATA
 from knowledge.errors import UserError
-from knowledge.tables import csv_rows
+from knowledge.tables import csv_rows, text_of
 
 
 class MemoryRow(msgspec.Struct, frozen=True):
@@ -230,20 +230,7 @@ def _rows(path: Path, kind: type[Row]) -> list[Row]:
 
 
 def _header(path: Path) -> Iterator[str]:
-    try:
-        with path.open(newline="", encoding="utf-8") as lines:
-            first = next(csv.reader(lines), [])
-            lines.read()  # a later byte that is not UTF-8 is found here
-    except FileNotFoundError:
-        raise UserError(f"no file {str(path)!r}; check the path") from None
-    except IsADirectoryError:
-        raise UserError(f"{str(path)!r} is a folder; give a CSV file") from None
-    except OSError as error:
-        raise UserError(f"cannot read {str(path)!r}: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise UserError(
-            f"{str(path)!r} is not UTF-8 (byte {error.start}); save it as UTF-8"
-        ) from None
+    first = next(csv.reader(text_of(path, "CSV file").splitlines()), [])
     if not first:
         raise UserError(f"{str(path)!r} is empty; the first line names the columns")
     yield from first

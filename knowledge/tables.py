@@ -47,21 +47,32 @@ def yaml_value(path: Path) -> Any:
     import yaml  # 20 ms: commands that read no YAML do not pay for it
 
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    text = text_of(path, "YAML file")
     try:
-        return yaml.load(path.read_text(encoding="utf-8"), Loader=loader)  # noqa: S506 (safe loader)
+        return yaml.load(text, Loader=loader)  # noqa: S506 (safe loader)
+    except yaml.YAMLError as error:
+        first = " ".join(str(error).split())[:160]
+        raise UserError(f"{str(path)!r} is not valid YAML: {first}") from None
+
+
+def text_of(path: Path, what: str) -> str:
+    """The text of a file that the user named.
+
+    Raises:
+        UserError: there is none, it cannot be read, or it is not UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise UserError(f"no file {str(path)!r}; check the path") from None
     except IsADirectoryError:
-        raise UserError(f"{str(path)!r} is a folder; give a YAML file") from None
+        raise UserError(f"{str(path)!r} is a folder; give a {what}") from None
     except OSError as error:
         raise UserError(f"cannot read {str(path)!r}: {error.strerror}") from None
     except UnicodeDecodeError as error:
         raise UserError(
             f"{str(path)!r} is not UTF-8 (byte {error.start}); save it as UTF-8"
         ) from None
-    except yaml.YAMLError as error:
-        first = " ".join(str(error).split())[:160]
-        raise UserError(f"{str(path)!r} is not valid YAML: {first}") from None
 
 
 def by_id(

@@ -12,6 +12,7 @@ from advisor.cli.output import common, print_json, screen
 from advisor.estimates import estimate as estimated
 from knowledge import gpus
 from knowledge.errors import UserError
+from knowledge.tables import text_of
 
 HIDDEN = {"model", "id"}  # the argument, and what only a file of jobs needs
 
@@ -81,12 +82,7 @@ def _title(job: jobs.Job) -> str:
 
 def _many(file: Path) -> None:
     """One JSON line a job, in order; a bad one is a line with its error, and exit code 2."""
-    try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise UserError(f"cannot read {str(file)!r}: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise UserError(f"{str(file)!r} is not UTF-8 (byte {error.start})") from None
+    lines = text_of(file, "file of JSON lines").splitlines()
     bad = 0
     for number, line in enumerate(lines, start=1):
         if not line.strip():

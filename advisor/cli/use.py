@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
 
 import click
 from rich.console import Console
@@ -13,6 +12,7 @@ from advisor.cli.output import common, print_json, screen
 from backends import runner
 from backends.base import Data, Metric, Prediction
 from knowledge.errors import UserError
+from knowledge.tables import text_of
 
 
 @click.command()
@@ -26,7 +26,7 @@ def predict(
     """Ask a finished run: a label with its confidence, or an answer with citations."""
     wanted = list(texts) if texts else []
     if lines is not None:
-        wanted += _lines(lines)
+        wanted += [line for line in text_of(lines, "text file").splitlines() if line.strip()]
     if not wanted:
         raise UserError("no text to predict; give TEXT or --file with one text a line")
     step = runner.last_step(run_dir)
@@ -71,17 +71,6 @@ def metric_table(metrics: dict[str, Metric]) -> Table:
         interval = f"{metric.low:.3f} to {metric.high:.3f}" if known else ""
         table.add_row(name, f"{metric.value:.3f}", interval, str(metric.n or ""))
     return table
-
-
-def _lines(path: Path) -> list[str]:
-    try:
-        stream: IO[str]
-        with path.open(encoding="utf-8") as stream:
-            return [line.rstrip("\n") for line in stream if line.strip()]
-    except OSError as error:
-        raise UserError(f"cannot read {str(path)!r}: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise UserError(f"{str(path)!r} is not UTF-8 (byte {error.start}); save it so") from None
 
 
 def _show(prediction: Prediction, out: Console, *, quiet: bool) -> None:
