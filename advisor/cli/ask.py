@@ -11,6 +11,7 @@ import click
 
 from advisor import doctor
 from advisor import profile as profiles
+from advisor.cli import INTERRUPTED
 from advisor.cli.output import common, notes, print_json
 from advisor.profile import FILES, Profile
 from advisor.questionnaire.answers import answered
@@ -127,7 +128,7 @@ def _asked(profile: Profile, out: Path | None, *, quiet: bool) -> Profile:
             profiles.write(stopped.profile, out)
             said = f"kept so far; go on with: advisor ask --answers {out} --resume --out {out}"
             notes(quiet=quiet).print(f"\n{said}", markup=False)
-        raise KeyboardInterrupt from None
+        raise click.exceptions.Exit(INTERRUPTED) from None
 
 
 def _hand_over(profile: Profile, out: Path | None, *, as_json: bool, quiet: bool) -> None:

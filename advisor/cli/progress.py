@@ -47,7 +47,7 @@ class Bar:
 
     def start(self, label: str, total: int, unit: str) -> None:
         """Begin a bar; the one before stays as it ended."""
-        self._task = self._progress.add_task(f"{label} [{unit}]", total=total, figures="")
+        self._task = self._progress.add_task(f"{label}, {unit}", total=total, figures="")
 
     def advance(self, done: int, **figures: float) -> None:
         """Show how much is finished, and the figures beside the bar."""

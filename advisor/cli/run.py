@@ -7,6 +7,7 @@ import click
 from rich.console import Console
 
 from advisor import fit
+from advisor.cli import INTERRUPTED
 from advisor.cli.output import common, notes, print_json, screen
 from advisor.cli.progress import Bar
 from advisor.report import runs
@@ -64,6 +65,6 @@ def execute(
 
 def _stopped(at: str, plan_file: Path, folder: Path, console: Console) -> BaseException:
     words = ["advisor", "run", str(plan_file), "--out", str(folder), "--resume"]
-    console.print(f"stopped {at}; nothing is lost".replace("  ", " "), markup=False)
+    console.print(f"{at or 'stopped'}; nothing is lost", markup=False)
     console.print(f"go on with: {shlex.join(words)}", markup=False)
-    return KeyboardInterrupt()
+    return click.exceptions.Exit(INTERRUPTED)

@@ -80,7 +80,7 @@ def _show(prediction: Prediction, out: Console, *, quiet: bool) -> None:
         return
     out.print(f"Q: {prediction.text}", style="bold", markup=False)
     said = prediction.answer or ""
-    out.print("no passage answers this well enough" if prediction.abstained else said, markup=False)
+    out.print("no answer that is sure enough" if prediction.abstained else said, markup=False)
     for source in _citations(prediction):
         out.print(f"  {source}", style="dim", markup=False)
 

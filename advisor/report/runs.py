@@ -99,13 +99,14 @@ def _metrics(step: StepResult, *, several: bool) -> Table:
     rows = tuple(
         (
             name,
-            rounded(metric.value),
-            "" if metric.low is None or metric.high is None
-            else f"{rounded(metric.low)} to {rounded(metric.high)}",
-            "" if metric.n is None else str(metric.n),
+            _figure(metric.value),
+            ""
+            if metric.low is None or metric.high is None
+            else f"{_figure(metric.low)} to {_figure(metric.high)}",
+            "" if metric.n is None else f"{metric.n:,}",
         )
         for name, metric in step.metrics.items()
-    )  # fmt: skip
+    )
     counts = ", ".join(
         f"{name.replace('_', ' ')} {value:,}"
         for name, value in step.counts.items()
@@ -119,11 +120,16 @@ def _metrics(step: StepResult, *, several: bool) -> Table:
     )
 
 
+def _figure(value: float) -> str:
+    """A metric: shares at three digits behind the point, larger figures rounded."""
+    return f"{value:.3f}" if abs(value) <= 1 else rounded(value)
+
+
 def _metric(metric: Metric) -> str:
-    shown = f"{metric.value:.3f}"
+    shown = _figure(metric.value)
     if metric.low is None or metric.high is None:
         return shown
-    return f"{shown} ({metric.low:.3f} to {metric.high:.3f})"
+    return f"{shown} ({_figure(metric.low)} to {_figure(metric.high)})"
 
 
 def _range(value: object) -> Range:

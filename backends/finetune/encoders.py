@@ -84,7 +84,7 @@ def vectors(
     found: torch.Tensor | None = None
     done = 0
     if context is not None:
-        context.progress.start(label, len(ids), "text")
+        context.progress.start(label, len(ids), "texts")
     with torch.inference_mode(), precision.autocast(bf16):
         for rows in batches.sorted_batches([len(row) for row in ids], batch):
             inputs = batches.padded([{"input_ids": ids[row]} for row in rows], pad)

@@ -22,7 +22,7 @@ class Watch(TrainerCallback):
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Begin the bar; a resumed run begins where it stopped."""
-        self.context.progress.start("training", state.max_steps, "step")
+        self.context.progress.start("training", state.max_steps, "steps")
         self.context.progress.advance(state.global_step)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
