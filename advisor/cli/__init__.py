@@ -74,7 +74,7 @@ def advisor() -> None:
 def guarded(command: Callable[[], object]) -> int:
     """Run a command; a user's error becomes one line and exit code 2, a bug keeps its traceback."""
     try:
-        command()
+        outcome = command()
     except UserError as error:
         return _complain(str(error))
     except click.exceptions.NoArgsIsHelpError as error:
@@ -84,14 +84,12 @@ def guarded(command: Callable[[], object]) -> int:
         context = getattr(error, "ctx", None)
         where = f"; see '{context.command_path} --help'" if context is not None else ""
         return _complain(error.format_message().rstrip(".") + where)
-    except click.exceptions.Exit as done:
-        return done.exit_code
     except (KeyboardInterrupt, click.Abort):
         click.echo("stopped", err=True)
         return INTERRUPTED
     except BrokenPipeError:
         return 0
-    return 0
+    return outcome if isinstance(outcome, int) else 0  # click hands back the code of an Exit
 
 
 def _complain(text: str) -> int:

@@ -216,7 +216,7 @@ def test_progress_and_metrics_are_written_and_stdout_stays_clean(
         SETTINGS, epochs=12, micro_batch=10, learning_rate=1e-2, save_steps=1000
     )
     train(base, tmp_path, settings, recorder=recorder, count=60)
-    assert recorder.bars[0] == ("training", 72, "step")
+    assert recorder.bars[0] == ("training", 72, "steps")
     assert recorder.done["training"] == list(range(73))
     lines = [
         msgspec.json.decode(line) for line in (tmp_path / "metrics.jsonl").read_bytes().splitlines()
