@@ -167,9 +167,11 @@ _MAKERS: dict[str, Callable[[Profile, Ranked, methods.Method], Step]] = {
 
 def _expected(job: dict[str, Any], option: Ranked, metric: str | None) -> Predicted:
     """What a job takes on this machine, and the quality that the recommendation expects."""
-    cards = doctor.machine().cards
-    where = next((card.id for card in cards if card.id is not None), "cpu")
+    machine = doctor.machine()
+    where = next((card.id for card in machine.cards if card.id is not None), "cpu")
     keys = {key: value for key, value in job.items() if value is not None}
+    if where == "cpu":
+        keys["cpu_cores"] = machine.cores
     estimated = estimate(settled({**keys, "gpu": where, "n_gpus": 1}))
     return Predicted(
         memory_gib=_short(estimated.memory_gib.card) if estimated.memory_gib is not None else None,

@@ -54,6 +54,10 @@ def _room(job: Job) -> float | None:
 
 def _time_notes(job: Job) -> tuple[str, ...]:
     notes = []
+    if job.gpu is not None and job.gpu != duration.CPU:
+        gpu = duration.card(job.gpu)
+        if gpu.status == "remembered":
+            notes.append(f"remembered, not read: memory, bandwidth and peak of {gpu.id}")
     if job.gpu is None:
         notes.append("no gpu given: time and money are unknown")
     elif job.examples is None and job.tokens is None:

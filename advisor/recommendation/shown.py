@@ -1,6 +1,6 @@
 """The options shown: each way with the first base model whose estimate fits the means."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from advisor.estimates import estimate
@@ -123,6 +123,12 @@ def _estimate(option: Option) -> Estimate | None:
         return None
 
 
+def _assumed(job: Mapping[str, Any], row: prices.ApiPrice) -> Iterator[str]:
+    yield f"{job['tokens_per_example']:g} tokens in one example"
+    if row.train_status == "remembered":
+        yield f"remembered, not read: the price of training {row.id}"
+
+
 def hosted_tuning(option: Option) -> Estimate | None:
     """What a vendor charges for the training: tokens x epochs x its price; time is unknown."""
     row = prices.find_api(option.model or "")
@@ -140,6 +146,6 @@ def hosted_tuning(option: Option) -> Estimate | None:
         time=None,
         money=Money(usd, (line,), prices.snapshot("api")),
         energy_kwh=None,
-        assumptions=(f"{job['tokens_per_example']:g} tokens in one example",),
+        assumptions=tuple(_assumed(job, row)),
         sources=(row.source,),
     )
