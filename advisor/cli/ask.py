@@ -44,7 +44,8 @@ def ask(
     Enter takes the default, ? says why it is asked, u is "don't know", b goes back. On a terminal
     the profile goes to profile.yaml, or to --out.
     """
-    typing = file is None or resume
+    # Flags alone, from a script, are the whole answer: nothing is read that may never come.
+    typing = resume or (file is None and (sys.stdin.isatty() or not pairs))
     if typing and out is None and sys.stdin.isatty():
         out = DEFAULT_OUT
         if out.exists():

@@ -49,11 +49,11 @@ def _figures(option: Ranked) -> str:
     estimate = option.estimate
     if not isinstance(estimate, Estimate):
         return "Cost, time and memory: unknown"
+    spent = f"Cost {_usd(estimate)}, time {_time(estimate)}"
+    if option.delivery != "self-hosted":
+        return spent
     memory = estimate.memory_gib.card if estimate.memory_gib is not None else None
-    return (
-        f"Cost {_usd(estimate)}, time {_time(estimate)}, "
-        f"memory {interval(memory, 'GiB')} on {option.hardware}"
-    )
+    return f"{spent}, memory {interval(memory, 'GiB')} on {option.hardware}"
 
 
 def _usd(estimate: Estimate) -> str:

@@ -49,12 +49,19 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+class Unread(io.StringIO):
+    """A standard input that nobody may read: it could wait for ever."""
+
+    def readline(self, *_: object) -> str:
+        raise AssertionError("flags alone read nothing")
+
+
 def test_typing_answers_and_flags_give_one_profile(command, tmp_path: Path, monkeypatch) -> None:
     given = yaml.safe_load(ANSWERS.read_text(encoding="utf-8"))
     given |= {key: str(SAMPLES / given[key]) for key in ("data", "test_data")}
     from_file = command("ask", "--answers", ANSWERS, "--json").json
     pairs = [word for key, value in given.items() for word in ("--set", f"{key}={_typed(value)}")]
-    monkeypatch.setattr(sys, "stdin", io.StringIO())  # no terminal, and nothing typed
+    monkeypatch.setattr(sys, "stdin", Unread())
     from_flags = command("ask", *pairs, "--json").json
     for profile in (from_file, from_flags):
         profile.pop("origin")
