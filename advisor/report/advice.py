@@ -9,6 +9,7 @@ from advisor.report.words import dated, duration, interval, share, stack, sure
 from advisor.report.words import usd as dollars
 from knowledge.quantities import HOUR
 
+REQUESTS = "model requests"  # the line of a bill that recurs every month
 VERDICTS = {
     "build": "Build it",
     "no-model": "No model needed",
@@ -57,7 +58,10 @@ def _figures(option: Ranked) -> str:
 
 
 def _usd(estimate: Estimate) -> str:
-    return dollars(estimate.money.usd, at_least=estimate.money.at_least)
+    """The cost; that of answering requests is a month's."""
+    cost = dollars(estimate.money.usd, at_least=estimate.money.at_least)
+    monthly = any(line.name == REQUESTS for line in estimate.money.lines)
+    return f"{cost} a month" if monthly and estimate.money.usd is not None else cost
 
 
 def _time(estimate: Estimate) -> str:
