@@ -14,6 +14,7 @@ COMMANDS = {
     "ask": ("ask", "Answer a few questions (or give a file) and get a profile."),
     "recommend": ("recommend", "Rank the options for a profile, with reasons and flips."),
     "estimate": ("estimate", "Memory, time and money of one job, as a bill of lines."),
+    "fit": ("fit", "The largest batch, sequence and model, the fewest GPUs that fit."),
     "data": ("data", "What a training file holds: shape, counts, faults, one sample."),
     "plan": ("plan", "Write a complete, editable, replayable job for a profile."),
     "run": ("run", "Execute a plan; checks data, fit and budget first."),

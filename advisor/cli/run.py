@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from advisor import fit
+from advisor import precheck
 from advisor.cli import INTERRUPTED
 from advisor.cli.output import common, notes, print_json, screen
 from advisor.cli.progress import Bar
@@ -47,7 +47,7 @@ def execute(
         UserError: the plan cannot run; or it was stopped, and how to go on.
     """
     console = notes(quiet=quiet)
-    refusal = fit.refusal(plan)
+    refusal = precheck.refusal(plan)
     if refusal and not anyway:
         raise UserError(f"{refusal}; change the plan, or run it anyway with --yes")
     with Bar(console) as bar:

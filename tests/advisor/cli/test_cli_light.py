@@ -61,6 +61,8 @@ def test_jobs_answer_in_order_and_a_bad_one_is_a_line(command, tmp_path: Path) -
     ("arguments", "says"),
     [
         (("estimate",), "no MODEL"),
+        (("fit",), "no MODEL"),
+        (("fit", "llama-3.1-8b"), "no GPU to fit"),
         (("estimate", "llama-3.1-9b"), "llama-3.1-8b"),
         (("estimate", "llama-3.1-8b", "--gpu", "h10"), "h10.*H100"),
         (("estimate", "llama-3.1-8b", "--gpu", "h100"), "could be H100"),
@@ -88,6 +90,15 @@ def test_bad_input_is_one_line_and_exit_code_2(command, arguments, says: str) ->
     assert len(done.err.strip().splitlines()) == 1
     assert done.err.startswith("error: ")
     assert re.search(says, done.err), done.err
+
+
+def test_fit_says_what_fits_and_what_helps(command) -> None:
+    asked = ("fit", "llama-3.1-8b", "--method", "lora", "--gpu", "rtx-4090", "--seq-len", "2048")
+    found = command(*asked, "--json").json
+    assert found["micro_batch"]["likely"] >= 1
+    assert found["changes"]
+    shown = command(*asked).out
+    assert "longest sequence" in shown and "mildest first" in shown
 
 
 @pytest.mark.parametrize("kind", ["models", "gpus", "prices", "methods", "rules", "evidence"])
