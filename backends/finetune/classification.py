@@ -41,13 +41,6 @@ def check(step: Step, settings: Classification, context: Context) -> Examples:
     return found
 
 
-def source(step: Step, context: Context) -> str:
-    """What `from_pretrained` takes for a step's model; an earlier step's lies in its `model/`."""
-    path = weights.local(str(step.model), context.artefacts)
-    inside = Path(path) / "model"
-    return str(inside) if (inside / "config.json").is_file() else path
-
-
 class Outcome(NamedTuple):
     """What a step came to, for its result."""
 
@@ -96,7 +89,10 @@ def run_tuned(
     trainer.fix_chance(context, settings)
     with Meter() as meter:
         start = tuned.base(
-            source(step, context), str(step.model), found.classes, settings.max_length
+            weights.local(str(step.model), context.artefacts),
+            str(step.model),
+            found.classes,
+            settings.max_length,
         )
         learnt = tuned.learn(start, how, settings, found, context, meter)
         written(context.folder / artefact, lambda to: how.save(learnt.model, start, to))
@@ -155,7 +151,9 @@ def _comparison(
 
 
 def _frozen(step: Step, settings: Classification, context: Context, found: Examples) -> frozen.Head:
-    return frozen.fitted(source(step, context), str(step.model), found, settings, context)
+    return frozen.fitted(
+        weights.local(str(step.model), context.artefacts), str(step.model), found, settings, context
+    )
 
 
 def _examples(step: Step, settings: Classification, context: Context) -> Examples:
