@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import msgspec
 
 from knowledge.errors import UserError, unknown
+from knowledge.files import write_text
 from knowledge.tables import yaml_value
 
 Count = Annotated[int, msgspec.Meta(ge=0)]
@@ -226,10 +227,7 @@ def write(profile: Profile, path: str | Path) -> None:
         UserError: the file cannot be written.
     """
     path = Path(path)
-    try:
-        path.write_text(text(profile, path.parent.resolve()), "utf-8")
-    except OSError as error:
-        raise UserError(f"cannot write {str(path)!r}: {error.strerror}") from None
+    write_text(path, text(profile, path.parent.resolve()))
 
 
 def _spoken(key: str, text: str) -> Any:

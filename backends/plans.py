@@ -9,6 +9,7 @@ import yaml
 from backends.base import Data, Plan, Step
 from knowledge import methods
 from knowledge.errors import UserError, unknown
+from knowledge.files import write_text
 from knowledge.tables import yaml_value
 
 PATHS = ("train", "validation", "test", "corpus", "questions")
@@ -48,7 +49,7 @@ def text(plan: Plan) -> str:
 
 def write(plan: Plan, path: Path) -> None:
     """Write the plan as YAML."""
-    path.write_text(text(plan), encoding="utf-8")
+    write_text(path, text(plan))
 
 
 def _absolute_step(step: Step, base: Path) -> Step:

@@ -23,6 +23,7 @@ from filelock import FileLock, Timeout
 from backends import base, plans
 from backends.base import Context, Interrupted, Plan, RunResult, Step, StepResult
 from knowledge.errors import UserError
+from knowledge.files import made_folder
 from knowledge.quantities import GIB, HOUR, Range
 
 LIBRARIES = ("torch", "transformers", "peft", "sentence-transformers", "faiss-cpu", "openai")
@@ -50,7 +51,7 @@ def run(
     contexts = _contexts(plan, folder, resume=resume, progress=progress or base.Silence())
     for step, context in zip(plan.steps, contexts, strict=True):
         base.load(step.method).check(step, context)
-    folder.mkdir(parents=True, exist_ok=True)
+    made_folder(folder)
     lock = FileLock(folder / ".lock", timeout=0)
     try:
         with lock:

@@ -14,7 +14,8 @@ import msgspec
 
 from knowledge import DATA
 from knowledge.errors import UserError
-from knowledge.tables import csv_rows, text_of
+from knowledge.files import text_of
+from knowledge.tables import csv_rows
 
 
 class MemoryRow(msgspec.Struct, frozen=True):

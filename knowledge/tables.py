@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from knowledge.errors import UserError
+from knowledge.files import text_of
 
 Row = TypeVar("Row", bound=msgspec.Struct)
 
@@ -53,26 +54,6 @@ def yaml_value(path: Path) -> Any:
     except yaml.YAMLError as error:
         first = " ".join(str(error).split())[:160]
         raise UserError(f"{str(path)!r} is not valid YAML: {first}") from None
-
-
-def text_of(path: Path, what: str) -> str:
-    """The text of a file that the user named.
-
-    Raises:
-        UserError: there is none, it cannot be read, or it is not UTF-8.
-    """
-    try:
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise UserError(f"no file {str(path)!r}; check the path") from None
-    except IsADirectoryError:
-        raise UserError(f"{str(path)!r} is a folder; give a {what}") from None
-    except OSError as error:
-        raise UserError(f"cannot read {str(path)!r}: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise UserError(
-            f"{str(path)!r} is not UTF-8 (byte {error.start}); save it as UTF-8"
-        ) from None
 
 
 def by_id(

@@ -1,5 +1,6 @@
 """The `advisor` command: one small module a command group, imported when its command is used."""
 
+import errno
 import sys
 from collections.abc import Callable
 from importlib import import_module
@@ -26,6 +27,8 @@ COMMANDS = {
     "doctor": ("doctor", "What will and won't run on this machine."),
 }
 INTERRUPTED = 130
+# A full or closed disk is no bug of ours: one line, as for the user's own errors.
+THE_MACHINE_S = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
 
 
 class LazyGroup(click.Group):
@@ -90,6 +93,12 @@ def guarded(command: Callable[[], object]) -> int:
         return INTERRUPTED
     except BrokenPipeError:
         return 0
+    except OSError as error:
+        if error.errno not in THE_MACHINE_S:
+            raise
+        return _complain(
+            f"{error.strerror}: {error.filename or 'while writing'}; what was done is kept"
+        )
     return outcome if isinstance(outcome, int) else 0  # click hands back the code of an Exit
 
 

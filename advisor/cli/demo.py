@@ -22,6 +22,7 @@ from advisor.report.terminal import show
 from backends import plans
 from backends.base import Plan
 from knowledge import SAMPLES
+from knowledge.files import made_folder, write_text
 
 MESSAGES = (
     "the bike at the station wouldn't come out of the dock but the app says i'm riding it",
@@ -80,11 +81,11 @@ def _profile(name: str) -> Profile:
 def _write(
     name: str, out: Path, profile: Profile, recommendation: Recommendation, plan: Plan
 ) -> None:
-    out.mkdir(parents=True, exist_ok=True)
+    made_folder(out)
     profiles.write(profile, out / f"{name}-profile.yaml")
     plans.write(plan, out / f"{name}-plan.yaml")
     page = html(advice.view(recommendation, profile.name))
-    (out / f"{name}.html").write_text(page, encoding="utf-8")
+    write_text(out / f"{name}.html", page)
 
 
 def _advice(recommendation: Recommendation, profile: Profile, console: Console) -> None:

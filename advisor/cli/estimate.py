@@ -12,7 +12,7 @@ from advisor.cli.output import common, print_json, screen
 from advisor.estimates import estimate as estimated
 from knowledge import gpus
 from knowledge.errors import UserError
-from knowledge.tables import text_of
+from knowledge.files import text_of
 
 HIDDEN = {"model", "id"}  # the argument, and what only a file of jobs needs
 

@@ -11,6 +11,7 @@ from advisor.questionnaire.counting import filled
 from advisor.recommendation import recommend as advise
 from advisor.report import advice
 from backends import plans
+from knowledge.files import write_text
 
 
 @click.command()
@@ -38,7 +39,7 @@ def recommend(
     if report is not None:
         from advisor.report.page import html  # jinja2 only when a page is asked for
 
-        report.write_text(html(view), encoding="utf-8")
+        write_text(report, html(view))
         notes(quiet=quiet).print(f"report: {report}")
     if plan_out is not None:
         plans.write(planning.plan(profile, recommendation.options[0]), plan_out)

@@ -16,6 +16,7 @@ from advisor.report.terminal import show
 from backends import plans, runner
 from backends.base import Interrupted, Plan, RunResult, Step, StepResult
 from knowledge.errors import UserError
+from knowledge.files import write_text
 
 
 @click.command()
@@ -59,7 +60,7 @@ def execute(
             result = runner.run(plan, folder, resume=resume, progress=bar, step_done=step_done)
         except (Interrupted, KeyboardInterrupt) as stopped:
             raise _stopped(str(stopped), plan_file, folder, console) from None
-    (folder / "report.html").write_text(html(runs.view(result, plan)), encoding="utf-8")
+    write_text(folder / "report.html", html(runs.view(result, plan)))
     return result
 
 

@@ -12,7 +12,7 @@ from advisor.cli.output import common, print_json, screen
 from backends import runner
 from backends.base import Data, Metric, Prediction
 from knowledge.errors import UserError
-from knowledge.tables import text_of
+from knowledge.files import text_of
 
 
 @click.command()

@@ -23,7 +23,14 @@ def architecture(model: str | dict[str, Any] | None) -> Architecture:
     path = Path(model)
     if path.suffix == ".json" or (("/" in model or model.startswith(".")) and path.is_dir()):
         return families.architecture(_config(path if path.suffix else path / "config.json"))
-    return models.find(model).architecture()
+    try:
+        return models.find(model).architecture()
+    except UserError as error:
+        if "/" not in model:
+            raise
+        raise UserError(
+            f"{error}; for a model that is not there give the folder of its config.json"
+        ) from None
 
 
 def _config(path: Path) -> dict[str, Any]:

@@ -94,7 +94,7 @@ def test_a_bad_file_is_one_line(content: bytes, complaint: str, tmp_path: Path) 
 def test_a_missing_file_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no file"):
         read(tmp_path / "none.yaml")
-    with pytest.raises(UserError, match="cannot write"):
+    with pytest.raises(UserError, match="no folder"):
         write(Profile(), tmp_path / "no" / "such" / "folder.yaml")
 
 

@@ -7,13 +7,14 @@ from pathlib import Path
 import click
 import pytest
 
-from advisor.cli import COMMANDS, advisor
+from advisor.cli import COMMANDS, advisor, guarded
 from knowledge import SAMPLES, gpus, methods
 
 BILL = (
     "estimate", "llama-3.1-8b", "--method", "qlora", "--gpu", "rtx-4090",
     "--seq-len", "2048", "--micro-batch", "1",
 )  # fmt: skip
+PROFILE = SAMPLES / "profile_support.yaml"
 SUPPORT = SAMPLES / "support" / "train.csv"
 FROZEN = Path(__file__).parents[2] / "golden" / "flags.txt"
 
@@ -159,3 +160,30 @@ def test_every_gpu_can_be_estimated_on(command, tmp_path: Path) -> None:
     done = command("estimate", "--jobs", jobs)
     assert done.code == 0
     assert len(done.out.splitlines()) == len(rows)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("recommend", PROFILE, "--report", "none/x.html"),
+        ("recommend", PROFILE, "--plan-out", "none/x.yaml"),
+        ("plan", PROFILE, "--out", "none/x.yaml"),
+        ("ask", "--answers", PROFILE, "--out", "none/x.yaml"),
+    ],
+)
+def test_an_output_that_cannot_be_written_is_one_line(
+    command, arguments, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = command(*arguments)
+    assert done.code == 2
+    assert "no folder 'none'" in done.err and len(done.err.strip().splitlines()) == 1
+
+
+def test_a_full_disk_is_no_bug_of_ours(capsys: pytest.CaptureFixture[str]) -> None:
+    def full() -> None:
+        with Path("/dev/full").open("w") as device:
+            device.write("x" * 100_000)
+
+    assert guarded(full) == 2
+    assert "No space left on device" in capsys.readouterr().err
