@@ -11,15 +11,17 @@ import statistics
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 LIMIT = 3.0
 BARE = "import click, rich"
+ADVISOR = str(Path(sys.executable).with_name("advisor"))
 ESTIMATE = "estimate llama-3.1-8b --method qlora --gpu rtx-4090 --seq-len 2048 --micro-batch 1"
 COMMANDS = {
     BARE: [sys.executable, "-c", BARE],
-    "advisor --help": [sys.executable, "-m", "advisor", "--help"],
-    "advisor estimate": [sys.executable, "-m", "advisor", *ESTIMATE.split()],
-    "advisor estimate --json": [sys.executable, "-m", "advisor", *ESTIMATE.split(), "--json"],
+    "advisor --help": [ADVISOR, "--help"],
+    "advisor estimate": [ADVISOR, *ESTIMATE.split()],
+    "advisor estimate --json": [ADVISOR, *ESTIMATE.split(), "--json"],
 }
 
 
