@@ -15,8 +15,9 @@ from knowledge.tables import by_id, jsonl_rows
 class Constant(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A number that no formula gives.
 
-    `kind` is "fitted" (to the packaged measurements, as `fit` says), "published" (in `source`) or
-    "measured" (once, as `source` says).
+    `kind` is "fitted" (to the packaged measurements, as `fit` says), "judged" (set with those rows
+    in view; `source` bears on it but does not state it), "published" (in `source`) or "measured"
+    (once, as `source` says).
     """
 
     id: str
@@ -25,7 +26,7 @@ class Constant(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     mid: float
     high: float
     unit: str
-    kind: Literal["fitted", "published", "measured"]
+    kind: Literal["fitted", "judged", "published", "measured"]
     source: str
     status: Literal["read", "remembered"]
     fit: str = ""

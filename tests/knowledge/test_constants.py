@@ -16,7 +16,7 @@ def test_rows_are_ordered_and_sourced(row: constants.Constant) -> None:
     assert row.low <= row.mid <= row.high
     assert row.source
     assert (row.kind == "fitted") == bool(row.fit)
-    assert row.kind != "published" or row.source.startswith("https://")
+    assert row.kind not in ("published", "judged") or row.source.startswith("https://")
 
 
 def test_at_most_a_dozen_are_fitted() -> None:
