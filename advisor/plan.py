@@ -138,9 +138,12 @@ def _prompter(profile: Profile, option: Ranked, row: methods.Method) -> Step:
         train=_needed(profile, "data", "a file of examples to measure on"), test=profile.test_data
     )
     settings: dict[str, Any] = {"shots": SHOTS, "limit": HELD_OUT}
-    price = prices.api_table().get(option.model or "")
-    if price is not None and price.priced:
-        settings |= {"usd_per_1m_input": price.input, "usd_per_1m_output": price.output}
+    if option.delivery == "self-hosted":  # a server of the user's own asks for no money
+        settings |= {"usd_per_1m_input": 0.0, "usd_per_1m_output": 0.0}
+    else:
+        price = prices.find_api(option.model or "")
+        if price.priced:
+            settings |= {"usd_per_1m_input": price.input, "usd_per_1m_output": price.output}
     return Step("prompt", row.id, option.model, data=data, settings=settings)
 
 

@@ -1,0 +1,68 @@
+"""Plans made from recommendations: complete, priced, and refused where data is missing."""
+
+import pytest
+
+from advisor import plan as planning
+from advisor.options import TUNE_ALL_FROM, part_to_train
+from advisor.profile import Profile, settled
+from advisor.questionnaire.counting import filled
+from advisor.recommendation import recommend
+from backends import load, plans
+from backends.base import Plan
+from knowledge import SAMPLES
+from knowledge.errors import UserError
+
+TRAIN = str(SAMPLES / "support" / "train.csv")
+
+
+def made(**answers: object) -> Plan:
+    profile: Profile = filled(settled(answers))
+    return planning.plan(profile, planning.chosen(recommend(profile), None))
+
+
+def test_a_classifier_s_plan_has_what_its_backend_takes() -> None:
+    plan = made(task_type="classify", gap="behaviour", privacy="on-prem", hardware="none",
+                data=TRAIN, train_budget_usd=20)  # fmt: skip
+    (step,) = plan.steps
+    assert (step.method, step.settings["train"]) == ("head-ft", "head")
+    assert load(step.method).settled(step).max_length == step.settings["max_length"]
+    assert step.predicted.seconds is not None and step.predicted.memory_gib is not None
+    assert plan.budget_usd == 20 and plan.why
+
+
+def test_few_rows_train_the_head_and_many_the_encoder() -> None:
+    assert part_to_train(None) == part_to_train(TUNE_ALL_FROM - 1) == "head"
+    assert part_to_train(TUNE_ALL_FROM) == "all"
+
+
+@pytest.mark.parametrize(("privacy", "free"), [("api-ok", False), ("on-prem", True)])
+def test_a_prompt_s_plan_says_what_it_costs(privacy: str, free: bool) -> None:
+    plan = made(task_type="generate", gap="behaviour", privacy=privacy, tried="nothing",
+                labelled_examples=10, data=TRAIN)  # fmt: skip
+    settings = plan.steps[0].settings
+    assert plan.steps[0].method == "prompt"
+    assert (settings["usd_per_1m_input"] == 0) is free
+    assert (settings["usd_per_1m_output"] == 0) is free
+
+
+def test_a_retriever_s_plan_indexes_the_corpus() -> None:
+    plan = made(task_type="qa", gap="facts", citations=True, privacy="on-prem", hardware="none",
+                corpus=str(SAMPLES / "handbook"))  # fmt: skip
+    assert [step.method for step in plan.steps] == ["rag"]
+    assert plan.steps[0].data.corpus == str(SAMPLES / "handbook")
+    assert any("cited passages" in line for line in plan.why)
+
+
+def test_missing_data_and_unknown_options_are_one_line(tmp_path) -> None:
+    with pytest.raises(UserError, match="set 'corpus' in the profile"):
+        made(task_type="qa", gap="facts", citations=True, privacy="on-prem")
+    advice = recommend(settled({"task_type": "classify", "labelled_examples": 900, "n_classes": 3}))
+    with pytest.raises(UserError, match="no option 'head-tf"):
+        planning.chosen(advice, "head-tf:all-minilm-l6-v2:self-hosted")
+
+
+def test_a_plan_survives_its_file(tmp_path) -> None:
+    plan = made(task_type="classify", gap="behaviour", privacy="on-prem", data=TRAIN)
+    path = tmp_path / "plan.yaml"
+    plans.write(plan, path)
+    assert plans.read(path) == plan
