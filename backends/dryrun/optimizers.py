@@ -1,0 +1,59 @@
+"""Optimizers as the transformers Trainer makes them, and their update."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+
+from backends.dryrun import Request
+from backends.dryrun.live import Recorder
+from knowledge.errors import UserError
+
+
+class Update:
+    """An optimizer on the parameters that train."""
+
+    def __init__(self, optimizer: torch.optim.Optimizer, owners: dict[int, str]) -> None:
+        self.optimizer = optimizer
+        self.owners = owners
+
+    def warm(self, recorder: Recorder) -> None:
+        """Make the states, as the first step does, from gradients that come and go."""
+        recorder.mark("first update")
+        for group in self.optimizer.param_groups:
+            for parameter in group["params"]:
+                parameter.grad = torch.zeros_like(parameter)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        for parameter, state in self.optimizer.state.items():
+            for value in state.values():
+                if isinstance(value, torch.Tensor):
+                    recorder.call(value, "optimizer states", self.owners.get(id(parameter)))
+
+    def step(self, recorder: Recorder) -> None:
+        """The update, and gradients away after it."""
+        recorder.mark("optimizer step")
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+
+
+MAKERS: dict[str, Callable[[list[Any]], torch.optim.Optimizer]] = {
+    "adamw": lambda parameters: torch.optim.AdamW(parameters, fused=True),
+    "sgd": lambda parameters: torch.optim.SGD(parameters, lr=1e-3),
+    "sgd-momentum": lambda parameters: torch.optim.SGD(parameters, lr=1e-3, momentum=0.9),
+}
+
+
+def optimizer(request: Request, model: nn.Module) -> Update:
+    """The optimizer of a request.
+
+    Raises:
+        UserError: there is none to trace by that name.
+    """
+    named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+    if request.optimizer not in MAKERS:
+        known = ", ".join(MAKERS)
+        raise UserError(f"cannot trace the optimizer {request.optimizer!r}; it can be {known}")
+    owners = {id(p): name.rpartition(".")[0] for name, p in named}
+    return Update(MAKERS[request.optimizer]([p for _, p in named]), owners)
