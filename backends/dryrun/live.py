@@ -18,6 +18,8 @@ BLOCK = 512
 
 Source: https://pytorch.org/docs/stable/notes/cuda.html#memory-management"""
 
+_ANY = torch.ops.aten.any.default
+_ITEM = torch.ops.aten._local_scalar_dense.default
 OUTSIDE = "(outside modules)"
 Window = tuple[Any, ...]
 """A name; or a name, a stack and the number of a block in it."""
@@ -58,7 +60,11 @@ class Recorder(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
+        if func is _ITEM:
+            return _value(args[0])
         out = func(*args, **(kwargs or {}))
+        if func is _ANY:
+            out._found = False
         if isinstance(out, torch.Tensor):
             self.add(out, func)
         elif isinstance(out, tuple | list):
@@ -72,6 +78,10 @@ class Recorder(TorchDispatchMode):
     def add(self, tensor: torch.Tensor, op: Any = "", kind: str = "") -> None:
         """Count a tensor's storage, if it is new."""
         if tensor.device.type == "meta":
+            return
+        if tensor.is_sparse:
+            self.add(tensor._indices(), op, kind)
+            self.add(tensor._values(), op, kind)
             return
         storage = tensor.untyped_storage()
         key = storage._cdata
@@ -185,6 +195,13 @@ class Recorder(TorchDispatchMode):
             else:
                 high = middle
         return self._marks[low - 1][1] if low else ""
+
+
+def _value(tensor: torch.Tensor) -> float | bool:
+    """A number for a tensor without contents: nothing is found amiss, comparisons hold."""
+    if tensor.dtype == torch.bool:
+        return bool(getattr(tensor, "_found", True))
+    return 0.5 if tensor.is_floating_point() else 1
 
 
 def folded(module: str) -> str:

@@ -9,29 +9,13 @@ import torch
 from torch import nn
 
 from backends.dryrun import Request
+from backends.dryrun.filling import filled
 from backends.dryrun.likeness import CudaAutocast
 from backends.dryrun.live import Recorder
 from backends.dryrun.optimizers import optimizer
 from backends.dryrun.watch import named_modules, windows
 
 Step = Callable[[], torch.Tensor]
-
-
-def filled(recorder: Recorder, models: dict[str, nn.Module]) -> None:
-    """Give models on meta their storages, and count them."""
-    for role, model in models.items():
-        model.to_empty(device="cpu")
-        base = model.get_base_model() if hasattr(model, "get_base_model") else model
-        base.tie_weights()
-        for kind, tensors in (
-            ("parameters", model.named_parameters()),
-            ("buffers", model.named_buffers()),
-        ):
-            for name, tensor in tensors:
-                owner = name.rpartition(".")[0]
-                recorder.modules.append(f"{role}.{owner}" if role else owner)
-                recorder.add(tensor, kind, kind)
-                recorder.modules.pop()
 
 
 def batch(request: Request, model: nn.Module) -> dict[str, torch.Tensor]:

@@ -4,10 +4,11 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from backends.dryrun import Request
+from backends.dryrun.adapters import adapted
 from backends.dryrun.live import Recorder
 from backends.dryrun.loops import generation, training
 from backends.dryrun.models import attention_note, on_meta
-from backends.dryrun.preparation import adapted, checkpointed, headed
+from backends.dryrun.preparation import checkpointed, headed
 from knowledge import methods
 from knowledge.errors import UserError
 
@@ -36,7 +37,7 @@ def prepared(request: Request, found: Any, layers: tuple[int, ...]) -> Ready:
         model = headed(request, found)
     elif method.id in ("full-ft", "cpt", "scratch"):
         model = on_meta(request, found)
-    elif method.trains == "added":
+    elif method.trains in ("added", "norms"):
         model = adapted(request, on_meta(request, found), method)
     else:
         raise UserError(f"the method {method.id!r} cannot be traced yet; leave out --trace")

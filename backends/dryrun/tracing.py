@@ -15,6 +15,7 @@ from backends.dryrun.likeness import of_cuda
 from backends.dryrun.live import Made, Recorder, Window, folded, summed
 from backends.dryrun.models import Depth, config, depth, shortened
 from backends.dryrun.running import prepared
+from knowledge.errors import UserError
 
 Layers = tuple[int, ...]
 Place = tuple[str, str, int]
@@ -80,8 +81,18 @@ def run(request: Request, place: Depth, layers: Layers) -> Run:
     """One step at one depth on fake tensors."""
     ready = prepared(request, shortened(request, place, layers), layers)
     recorder = Recorder()
-    with FakeTensorMode(allow_non_fake_inputs=True), of_cuda(recorder):
-        ready.go(recorder)
+    try:
+        with FakeTensorMode(allow_non_fake_inputs=True), of_cuda(recorder):
+            ready.go(recorder)
+    except UserError:
+        raise
+    except Exception as error:
+        line = " ".join(str(error).split())[:200]
+        kind = request.config["model_type"]
+        raise UserError(
+            f"the method {request.method!r} on model_type {kind!r} cannot be traced: "
+            f"{type(error).__name__}: {line}"
+        ) from error
     return Run(layers, recorder, ready.notes)
 
 
