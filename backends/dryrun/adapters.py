@@ -109,6 +109,7 @@ def _p_tuning(w: Wanted) -> peft.PeftConfig:
 
 MAKERS: Mapping[str, Callable[[Wanted], peft.PeftConfig]] = {
     "lora": _lora(),
+    "qlora": _lora(),
     "dora": _lora(use_dora=True),
     "adalora": _adalora,
     "ia3": _ia3,

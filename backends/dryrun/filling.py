@@ -6,42 +6,43 @@ from typing import Any
 import torch
 from torch import nn
 
+from backends.dryrun.bundle import Bundle
 from backends.dryrun.live import Recorder
 
 
-def filled(recorder: Recorder, models: dict[str, nn.Module]) -> None:
+def filled(recorder: Recorder, bundle: Bundle) -> None:
     """Give models on meta their storages and count them; what was shared stays shared.
 
     Parameters and buffers, and tensors that adapters keep in plain dictionaries.
     """
-    made: dict[int, torch.Tensor] = {}
-    for role, model in models.items():
+    made: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+    for role, model in bundle.models.items():
         for owner, module in model.named_modules():
-            name = f"{role}.{owner}" if role else owner
+            recorder.enter(f"{role}.{owner}" if role else owner)
+            if bundle.pack is not None:
+                bundle.pack(recorder, module)
             for kind, place in _places(module):
                 for key, tensor in list(place.items()):
-                    if not isinstance(tensor, torch.Tensor):
-                        continue
-                    if id(tensor) not in made:
-                        made[id(tensor)] = _there(tensor)
-                    place[key] = made[id(tensor)]
-                    recorder.modules.append(name)
-                    recorder.add(made[id(tensor)], kind, kind)
-                    recorder.modules.pop()
+                    if isinstance(tensor, torch.Tensor) and tensor.device.type == "meta":
+                        if id(tensor) not in made:  # the old one is kept, so that its id is
+                            made[id(tensor)] = (tensor, _there(tensor, recorder.device))
+                        place[key] = made[id(tensor)][1]
+                        recorder.add(place[key], kind, kind)
+            recorder.modules.pop()
 
 
 def _places(module: nn.Module) -> Iterator[tuple[str, dict[str, Any]]]:
     yield "parameters", module._parameters
     yield "buffers", module._buffers
-    for value in vars(module).values():
-        if type(value) is dict and value and value is not module._parameters:
-            if value is not module._buffers:
-                yield "buffers", value
+    for value in list(vars(module).values()):
+        own = value is module._parameters or value is module._buffers
+        if type(value) is dict and value and not own:
+            yield "buffers", value
 
 
-def _there(tensor: torch.Tensor) -> torch.Tensor:
+def _there(tensor: torch.Tensor, device: str) -> torch.Tensor:
     """The same tensor with a storage of its own on the device."""
-    fresh = torch.empty_like(tensor, device="cpu", requires_grad=False)
+    fresh = torch.empty_like(tensor, device=device, requires_grad=False)
     if isinstance(tensor, nn.Parameter):
         return nn.Parameter(fresh, requires_grad=tensor.requires_grad)
     return fresh

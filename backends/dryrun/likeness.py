@@ -29,6 +29,8 @@ aten = torch.ops.aten
 LOW = (torch.float16, torch.bfloat16)
 FLASH_HEAD = 256
 """Largest head of the flash kernel."""
+WORKSPACES: dict[Any, Callable[..., int]] = {}
+"""Further kernels' working memory, by operator."""
 BIAS_ALIGNMENT = 16
 """The memory-efficient kernel wants rows of a mask padded to this many numbers."""
 
@@ -40,6 +42,7 @@ def of_cuda(recorder: Recorder) -> Iterator[None]:
     Source: select_sdp_backend in aten/src/ATen/native/transformers/cuda/sdp_utils.cpp;
     https://pytorch.org/docs/stable/amp.html#cuda-op-specific-behavior
     """
+    recorder.workspace.update(WORKSPACES)
     recorder.workspace[aten._scaled_dot_product_flash_attention_backward.default] = _flash_workspace
     with ExitStack() as stack:
         stack.enter_context(patch.object(F, "scaled_dot_product_attention", attention))

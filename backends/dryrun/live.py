@@ -43,6 +43,10 @@ class Recorder(TorchDispatchMode):
     def __init__(self, block: int = BLOCK) -> None:
         super().__init__()
         self.block = block
+        self.device = "cpu"
+        self.fake = True
+        self.phase = ""
+        """Put before the name of every window."""
         self.now = 0
         self.window: Window = ("load",)
         self.peaks: dict[Window, tuple[int, int]] = {}
@@ -53,6 +57,7 @@ class Recorder(TorchDispatchMode):
         self.backward = False
         self.modules: list[str] = [""]
         self.workspace: dict[Any, Callable[..., int]] = {}
+        """Bytes that an operator's kernel takes beside its results, from its arguments."""
         self._alive: dict[int, tuple[int, int, Any]] = {}
         self._serial = 0
         self._marks: list[tuple[int, str]] = []
@@ -91,6 +96,8 @@ class Recorder(TorchDispatchMode):
             if size != held[1]:  # resized in place
                 self._drop(key, held[0])
             else:
+                if kind:
+                    self.kinds[held[0]] = kind
                 return
         self._serial += 1
         serial = self._serial
@@ -129,6 +136,10 @@ class Recorder(TorchDispatchMode):
 
     def mark(self, *window: Any) -> None:
         """From here on it is this window."""
+        self.resume((self.phase + window[0], *window[1:]))
+
+    def resume(self, window: Window) -> None:
+        """Go back to a window."""
         self.window = window
         self._reach(self.now)
 

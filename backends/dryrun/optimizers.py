@@ -4,9 +4,8 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import nn
 
-from backends.dryrun import Request
+from backends.dryrun.bundle import Bundle
 from backends.dryrun.live import Recorder
 from knowledge.errors import UserError
 
@@ -45,15 +44,22 @@ MAKERS: dict[str, Callable[[list[Any]], torch.optim.Optimizer]] = {
 }
 
 
-def optimizer(request: Request, model: nn.Module) -> Update:
-    """The optimizer of a request.
+def optimizer(bundle: Bundle) -> Update:
+    """The optimizer of a job, on all that trains.
 
     Raises:
-        UserError: there is none to trace by that name.
+        UserError: there is none to trace by that name, or nothing trains.
     """
-    named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
-    if request.optimizer not in MAKERS:
-        known = ", ".join(MAKERS)
-        raise UserError(f"cannot trace the optimizer {request.optimizer!r}; it can be {known}")
-    owners = {id(p): name.rpartition(".")[0] for name, p in named}
-    return Update(MAKERS[request.optimizer]([p for _, p in named]), owners)
+    name = bundle.request.optimizer
+    if name not in MAKERS:
+        raise UserError(f"cannot trace the optimizer {name!r}; it can be {', '.join(MAKERS)}")
+    named = [
+        (f"{role}.{key}" if role else key, parameter)
+        for role, model in bundle.models.items()
+        for key, parameter in model.named_parameters()
+        if parameter.requires_grad
+    ]
+    if not named:
+        raise UserError(f"the method {bundle.request.method!r} leaves nothing to train here")
+    owners = {id(p): key.rpartition(".")[0] for key, p in named}
+    return Update(MAKERS[name]([p for _, p in named]), owners)

@@ -93,7 +93,7 @@ def run(request: Request, place: Depth, layers: Layers) -> Run:
             f"the method {request.method!r} on model_type {kind!r} cannot be traced: "
             f"{type(error).__name__}: {line}"
         ) from error
-    return Run(layers, recorder, ready.notes)
+    return Run(layers, recorder, ready.bundle.notes)
 
 
 def depths(place: Depth, *, whole: bool) -> list[Layers]:
@@ -156,10 +156,11 @@ def _places(
 
 
 def _name(spot: Place) -> str:
-    name, _, index = spot
+    window, _, index = spot
+    phase, colon, name = window.rpartition(": ")
     if name == "backward":
-        return "backward, first block" if index >= 0 else "backward, last block"
-    return NAMES.get(name, name)
+        name = "backward, first block" if index >= 0 else "backward, last block"
+    return phase + colon + NAMES.get(name, name)
 
 
 def _phases(sizes: Mapping[Place, float]) -> dict[str, int]:

@@ -75,7 +75,8 @@ def windows(
     """
     with ExitStack() as stack:
         for number, blocks in enumerate(stacks(model, layers)):
-            stack.enter_context(_blocks(recorder, blocks, f"{role}{number}"))
+            if len(blocks):
+                stack.enter_context(_blocks(recorder, blocks, f"{role}{number}"))
         yield
 
 
@@ -87,7 +88,7 @@ def _blocks(recorder: Recorder, blocks: nn.ModuleList, stack: str) -> Iterator[N
         nonlocal count
         if recorder.backward:
             return
-        if recorder.window[:2] != ("forward", stack):
+        if recorder.window[:2] != (recorder.phase + "forward", stack):
             count = 0
         recorder.mark("forward", stack, count)
         hidden = first_tensor((*args, *kwargs.values()))
@@ -104,8 +105,8 @@ def _blocks(recorder: Recorder, blocks: nn.ModuleList, stack: str) -> Iterator[N
         count += 1
 
     def end(*_: Any) -> None:
-        if not recorder.backward and recorder.window[0] == "forward":
-            recorder.mark("loss")
+        if not recorder.backward and recorder.window[0].endswith("forward"):
+            recorder.mark("loss", stack)
 
     hooks = [block.register_forward_pre_hook(before, with_kwargs=True) for block in blocks]
     hooks += [block.register_forward_hook(after) for block in blocks]
