@@ -9,13 +9,16 @@ from contextlib import contextmanager
 from typing import Any
 from unittest.mock import patch
 
+import msgspec
 import peft
 import torch
 from peft.tuners.boft import layer as boft
 from torch import nn
 
 from backends.dryrun import Request
+from backends.dryrun.models import DTYPES
 from backends.dryrun.targets import modules, norms
+from backends.peft.bottleneck import Bottleneck, insert
 from knowledge.errors import UserError
 from knowledge.methods import Method
 
@@ -26,13 +29,29 @@ def adapted(request: Request, model: Any, method: Method) -> nn.Module:
     Raises:
         UserError: nothing here makes the method's adapter, or it does not go with the model.
     """
+    if method.id in BOTTLENECKS:
+        return _bottlenecks(request, model, method)
     if method.id not in MAKERS:
-        known = ", ".join(sorted(MAKERS))
+        known = ", ".join(sorted((*MAKERS, *BOTTLENECKS)))
         raise UserError(f"the method {method.id!r} cannot be traced; adapters that can: {known}")
     config = MAKERS[method.id](Wanted(request, model, method))
     if isinstance(config, peft.PromptLearningConfig):
         config.task_type = _task(request, model)
-    return put(request, model, config)
+    model = put(request, model, config)
+    if method.id == "lora-fa":
+        for name, parameter in model.named_parameters():
+            if ".lora_A." in name:
+                parameter.requires_grad_(False)
+    return model
+
+
+def _bottlenecks(request: Request, model: Any, method: Method) -> nn.Module:
+    """Our own adapters, in fp32 unless told, as PEFT's are."""
+    width = request.adapter_width or int(method.defaults.get("width", 64))
+    settings = msgspec.structs.replace(BOTTLENECKS[method.id], width=width)
+    insert(model, settings, DTYPES[request.adapter_dtype or "fp32"])
+    trained: nn.Module = model
+    return trained
 
 
 class Wanted:
@@ -110,6 +129,7 @@ def _p_tuning(w: Wanted) -> peft.PeftConfig:
 MAKERS: Mapping[str, Callable[[Wanted], peft.PeftConfig]] = {
     "lora": _lora(),
     "qlora": _lora(),
+    "lora-fa": _lora(),
     "dora": _lora(use_dora=True),
     "adalora": _adalora,
     "ia3": _ia3,
@@ -137,6 +157,12 @@ MAKERS: Mapping[str, Callable[[Wanted], peft.PeftConfig]] = {
     "prefix": lambda w: peft.PrefixTuningConfig(num_virtual_tokens=w.tokens),
     "llama-adapter": _adaption,
 }  # fmt: skip
+
+
+BOTTLENECKS = {
+    "adapter-sequential": Bottleneck(form="sequential", after="both"),
+    "adapter-parallel": Bottleneck(form="parallel", after="feed-forward"),
+}
 
 
 def put(request: Request, model: Any, config: peft.PeftConfig) -> nn.Module:

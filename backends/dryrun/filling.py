@@ -18,17 +18,18 @@ def filled(recorder: Recorder, bundle: Bundle) -> None:
     made: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
     for role, model in bundle.models.items():
         for owner, module in model.named_modules():
-            recorder.enter(f"{role}.{owner}" if role else owner)
+            name = f"{role}.{owner}" if role else owner
+            recorder.enter(name)
             if bundle.pack is not None:
                 bundle.pack(recorder, module)
             for kind, place in _places(module):
                 for key, tensor in list(place.items()):
                     if isinstance(tensor, torch.Tensor) and tensor.device.type == "meta":
                         if id(tensor) not in made:  # the old one is kept, so that its id is
-                            made[id(tensor)] = (tensor, _there(tensor, recorder.device))
+                            made[id(tensor)] = (tensor, _there(tensor, recorder))
                         place[key] = made[id(tensor)][1]
                         recorder.add(place[key], kind, kind)
-            recorder.modules.pop()
+            recorder.leave(name)
 
 
 def _places(module: nn.Module) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -40,9 +41,11 @@ def _places(module: nn.Module) -> Iterator[tuple[str, dict[str, Any]]]:
             yield "buffers", value
 
 
-def _there(tensor: torch.Tensor, device: str) -> torch.Tensor:
-    """The same tensor with a storage of its own on the device."""
-    fresh = torch.empty_like(tensor, device=device, requires_grad=False)
+def _there(tensor: torch.Tensor, recorder: Recorder) -> torch.Tensor:
+    """The same tensor with a storage of its own on the device; random where contents are real."""
+    fresh = torch.empty_like(tensor, device=recorder.device, requires_grad=False)
+    if not recorder.fake:
+        fresh = fresh.normal_(0, 0.02) if fresh.is_floating_point() else fresh.zero_()
     if isinstance(tensor, nn.Parameter):
         return nn.Parameter(fresh, requires_grad=tensor.requires_grad)
     return fresh

@@ -49,14 +49,20 @@ def of_cuda(recorder: Recorder) -> Iterator[None]:
         stack.enter_context(patch.object(F, "dropout", _dropout))
         stack.enter_context(patch.object(F, "softmax", _softmax))
         stack.enter_context(patch.object(modeling_utils, "save_on_cpu", _on_host))
-        stack.enter_context(unpadded())
+        stack.enter_context(of_real())
         yield
 
 
 @contextmanager
-def unpadded() -> Iterator[None]:
-    """Within, transformers sees fake batches for what they are: neither padded nor packed."""
+def of_real() -> Iterator[None]:
+    """Within, fake tensors are treated as real ones would be.
+
+    transformers sees batches for what they are, neither padded nor packed; the gradient of
+    `gather` is added up in place, which torch does for real tensors only.
+    """
     with (
+        patch.object(torch, "gather", _gather),
+        patch.object(torch.Tensor, "gather", _gather),
         patch.object(masking_utils, "is_tracing", lambda *_: False),
         patch.object(masking_utils, "find_packed_sequence_indices", lambda *_, **__: None),
         patch.object(masking_utils, "fast_all", lambda *_: True),
@@ -141,9 +147,13 @@ def attention(
     if query.dtype in LOW and attn_mask is None and same_head and (square or not is_causal):
         return _flash(query, key, value, dropout_p, is_causal, scale)
     step = 8 if query.dtype in LOW else 4
-    if query.shape[-1] % step == 0 and value.shape[-1] % step == 0:
+    grouped = query.shape[1] != key.shape[1]
+    if query.shape[-1] % step == 0 and value.shape[-1] % step == 0 and not grouped:
         return _efficient(query, key, value, attn_mask, dropout_p, is_causal, scale)
-    return _plain(query, key, value, attn_mask, dropout_p, is_causal, scale, enable_gqa)
+    out: torch.Tensor = aten._scaled_dot_product_attention_math(
+        query, key, value, attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa
+    )[0]
+    return out
 
 
 def _flash(q: Any, k: Any, v: Any, dropout: float, causal: bool, scale: float) -> torch.Tensor:
@@ -171,25 +181,6 @@ def _efficient(
     return out
 
 
-def _plain(
-    q: Any, k: Any, v: Any, mask: Any, dropout: float, causal: bool, scale: float, gqa: bool
-) -> torch.Tensor:
-    if gqa and q.shape[1] != k.shape[1]:
-        k, v = (x.repeat_interleave(q.shape[1] // k.shape[1], 1) for x in (k, v))
-    half = scale**0.5
-    scores = (q * half) @ (k.transpose(-2, -1) * half)
-    if causal:
-        mask = torch.ones(q.shape[-2], k.shape[-2], dtype=torch.bool).tril()
-    if mask is not None:
-        if mask.dtype == torch.bool:
-            mask = torch.zeros_like(mask, dtype=q.dtype).masked_fill(~mask, float("-inf"))
-        scores = scores + mask
-    scores = torch.softmax(scores, -1)
-    if dropout:
-        scores = torch.native_dropout(scores, dropout, True)[0]
-    return scores @ v
-
-
 def _flash_workspace(
     grad: torch.Tensor, q: torch.Tensor, k: torch.Tensor, *_: Any, **__: Any
 ) -> int:
@@ -206,6 +197,27 @@ def _flash_workspace(
     if k.shape[1] != heads:
         size += 2 * batch * heads * k.shape[2] * head * k.element_size()
     return size
+
+
+class _Gather(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, values: torch.Tensor, dim: int, index: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(index)
+        ctx.dim, ctx.shape = dim, values.shape
+        return _TORCH_GATHER(values, dim, index)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, None, None]:
+        (index,) = ctx.saved_tensors
+        full = grads[0].new_zeros(ctx.shape)
+        return full.scatter_add_(ctx.dim, index, grads[0]), None, None
+
+
+_TORCH_GATHER = torch.gather
+
+
+def _gather(input: torch.Tensor, dim: int, index: torch.Tensor) -> Any:  # noqa: A002
+    return _Gather.apply(input, dim, index)
 
 
 @contextmanager

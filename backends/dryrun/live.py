@@ -45,6 +45,7 @@ class Recorder(TorchDispatchMode):
         self.block = block
         self.device = "cpu"
         self.fake = True
+        self.steps = 1
         self.phase = ""
         """Put before the name of every window."""
         self.now = 0

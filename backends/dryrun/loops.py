@@ -50,10 +50,17 @@ def training(bundle: Bundle, recorder: Recorder, loss: Callable[[Recorder], Loss
     with watched(bundle, recorder):
         update = begun(bundle, recorder)
         compute = loss(recorder)
+        for _ in steps(recorder):
+            stepped(bundle, recorder, update, compute)
+
+
+def steps(recorder: Recorder) -> Iterator[int]:
+    """The steps to run; only the last is recorded, and what lies between it and the next."""
+    for number in range(recorder.steps):
         recorder.forget()
         recorder.mark("static")
-        stepped(bundle, recorder, update, compute)
-        recorder.mark("static")
+        yield number
+    recorder.mark("static")
 
 
 def begun(bundle: Bundle, recorder: Recorder) -> Update:
@@ -86,10 +93,9 @@ def inference(bundle: Bundle, recorder: Recorder) -> None:
     """The prompt in one pass, then the last of the new tokens with all others in the cache."""
     bundle.model.eval()
     with watched(bundle, recorder):
-        recorder.forget()
-        recorder.mark("static")
         request = bundle.request
-        generation(bundle, recorder, request.micro_batch, request.seq_len, request.new_tokens)
+        for _ in steps(recorder):
+            generation(bundle, recorder, request.micro_batch, request.seq_len, request.new_tokens)
 
 
 def generation(bundle: Bundle, recorder: Recorder, batch: int, prompt: int, new: int) -> None:

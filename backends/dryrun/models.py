@@ -35,6 +35,8 @@ class Depth(NamedTuple):
     """Layers at the start that differ from the rest (dense ones of a mixture of experts)."""
     period: int
     """The pattern of the layers repeats after so many."""
+    last: int = 0
+    """Layers at the end that a method treats otherwise (the only ones that train)."""
 
 
 def config(request: Request) -> Any:
@@ -66,8 +68,17 @@ def config(request: Request) -> Any:
     return found
 
 
-def depth(found: Any) -> Depth:
-    """Its depths and their pattern."""
+def depth(request: Request) -> Depth:
+    """The depths of a request's model and their pattern.
+
+    Raises:
+        UserError: as `config`.
+    """
+    last = request.last_k if request.method == "head-ft" and request.train == "last-k" else 0
+    return _depth(config(request))._replace(last=last)
+
+
+def _depth(found: Any) -> Depth:
     if getattr(found, "is_encoder_decoder", False):
         pairs = (("num_layers", "num_decoder_layers"), ("encoder_layers", "decoder_layers"))
         for pair in pairs:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from peft.tuners.adalora import AdaLoraModel
 
 from backends.dryrun.bundle import Bundle
 from backends.dryrun.live import Recorder
@@ -13,8 +14,12 @@ from knowledge.errors import UserError
 class Update:
     """An optimizer on the parameters that train."""
 
-    def __init__(self, optimizer: torch.optim.Optimizer, owners: dict[int, str]) -> None:
+    def __init__(
+        self, optimizer: torch.optim.Optimizer, owners: dict[int, str], after: Callable[[], None]
+    ) -> None:
         self.optimizer = optimizer
+        self.after = after
+        """What a method does after each update, with the gradients still there."""
         self.owners = owners
 
     def warm(self, recorder: Recorder) -> None:
@@ -24,6 +29,7 @@ class Update:
             for parameter in group["params"]:
                 parameter.grad = torch.zeros_like(parameter)
         self.optimizer.step()
+        self.after()
         self.optimizer.zero_grad(set_to_none=True)
         for parameter, state in self.optimizer.state.items():
             for value in state.values():
@@ -34,6 +40,7 @@ class Update:
         """The update, and gradients away after it."""
         recorder.mark("optimizer step")
         self.optimizer.step()
+        self.after()
         self.optimizer.zero_grad(set_to_none=True)
 
 
@@ -62,4 +69,12 @@ def optimizer(bundle: Bundle) -> Update:
     if not named:
         raise UserError(f"the method {bundle.request.method!r} leaves nothing to train here")
     owners = {id(p): key.rpartition(".")[0] for key, p in named}
-    return Update(MAKERS[name]([p for _, p in named]), owners)
+    return Update(MAKERS[name]([p for _, p in named]), owners, _after(bundle))
+
+
+def _after(bundle: Bundle) -> Callable[[], None]:
+    """AdaLoRA keeps the importance of each parameter; its users call this after each step."""
+    tuner = getattr(bundle.model, "base_model", None)
+    if isinstance(tuner, AdaLoraModel):
+        return lambda: tuner.rankallocator.update_ipt(tuner.model)
+    return lambda: None

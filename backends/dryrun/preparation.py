@@ -9,7 +9,7 @@ from torch import nn
 from torch.utils.checkpoint import create_selective_checkpoint_contexts
 
 from backends.dryrun import Request
-from backends.dryrun.models import depth, on_meta
+from backends.dryrun.models import on_meta
 from backends.dryrun.watch import stacks
 from knowledge.errors import UserError
 
@@ -23,14 +23,14 @@ KEPT = (
 """What selective checkpointing does not recompute."""
 
 
-def headed(request: Request, found: Any) -> nn.Module:
+def headed(request: Request, found: Any, layers: tuple[int, ...]) -> nn.Module:
     """A classifier: its head trains, with the last blocks or all of them."""
     model = on_meta(request, found, classes=request.classes)
     if request.train == "all":
         return model
     model.base_model.requires_grad_(False)  # type: ignore[operator, union-attr]
     if request.train == "last-k":
-        for blocks in stacks(model, depth(found).layers)[-1:]:
+        for blocks in stacks(model, layers)[-1:]:
             for block in list(blocks)[-request.last_k :]:
                 block.requires_grad_(True)
     return model

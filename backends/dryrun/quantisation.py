@@ -79,7 +79,11 @@ def filled(recorder: Recorder, module: nn.Module, dtype: torch.dtype) -> bool:
 
 
 def _tensors(state: Any) -> list[torch.Tensor]:
-    return [value for value in (vars(state) if state else {}).values() if isinstance(value, torch.Tensor)]
+    return [
+        value
+        for value in (vars(state) if state else {}).values()
+        if isinstance(value, torch.Tensor)
+    ]
 
 
 def unpacked(a: torch.Tensor, b: torch.Tensor, shape: list[int], *_: Any, **more: Any) -> int:

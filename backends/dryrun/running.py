@@ -58,7 +58,7 @@ def prepared(request: Request, found: Any, layers: tuple[int, ...]) -> Ready:
     if not {"training", "generation"} & set(method.phases):
         raise UserError(f"the method {method.id!r} runs no model here; there is nothing to trace")
     _checked(request, found, method)
-    model, notes, pack = _model(request, found, method)
+    model, notes, pack = _model(request, found, method, layers)
     models = {"": model, **_others(request, found, method)}
     checkpointed(request, model)
     if "value" in models:
@@ -77,17 +77,19 @@ def _checked(request: Request, found: Any, method: Method) -> None:
     if method.quant == "must" and request.quant == "none":
         raise UserError(f"the method {method.id!r} needs quant, such as nf4")
     if method.id == "dora" and request.quant != "none":
-        raise UserError("DoRA over a quantised base starts from unpacked weights; no trace has them")
+        raise UserError(
+            "DoRA over a quantised base starts from unpacked weights; no trace has them"
+        )
     if method.quant == "never" and request.quant != "none":
         raise UserError(f"the method {method.id!r} trains all weights; quant must be none")
 
 
 def _model(
-    request: Request, found: Any, method: Method
+    request: Request, found: Any, method: Method, layers: tuple[int, ...]
 ) -> tuple[nn.Module, tuple[str, ...], Any]:
     """The model that trains or answers, notes, and how its special modules are filled."""
     if method.logits == "classes" and method.trains == "head":
-        return headed(request, found), (), None
+        return headed(request, found, layers), (), None
     model = on_meta(request, found, classes=1 if method.id == "reward-model" else None)
     notes: tuple[str, ...] = ()
     pack = None
@@ -95,7 +97,9 @@ def _model(
         try:
             bits = import_module("backends.dryrun.quantisation")
         except ImportError as error:
-            raise UserError(f"quant {request.quant!r} is traced with bitsandbytes: {error}") from error
+            raise UserError(
+                f"quant {request.quant!r} is traced with bitsandbytes: {error}"
+            ) from error
         notes = bits.quantised(request, model)
         pack = partial(bits.filled, dtype=DTYPES[request.weights_dtype])
     if method.trains in ("added", "norms"):

@@ -11,9 +11,9 @@ from typing import NamedTuple
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from backends.dryrun import Alive, Request, Traced
-from backends.dryrun.likeness import of_cuda
+from backends.dryrun.likeness import of_cuda, of_real
 from backends.dryrun.live import Made, Recorder, Window, folded, summed
-from backends.dryrun.models import Depth, config, depth, shortened
+from backends.dryrun.models import Depth, depth, shortened
 from backends.dryrun.running import prepared
 from knowledge.errors import UserError
 
@@ -38,7 +38,7 @@ class Run(NamedTuple):
 
 def trace(request: Request, *, whole: bool = False) -> Traced:
     """See `backends.dryrun.trace`."""
-    place = depth(config(request))
+    place = depth(request)
     runs = [run(request, place, layers) for layers in depths(place, whole=whole)]
     line = _line(place.layers, [one.layers for one in runs])
     spots = [_spots(one, place) for one in runs]
@@ -62,7 +62,7 @@ def live_at_peak(
     request: Request, *, window: str | None = None, layers: Layers | None = None
 ) -> list[Alive]:
     """See `backends.dryrun.live_at_peak`."""
-    place = depth(config(request))
+    place = depth(request)
     one = run(request, place, layers or depths(place, whole=False)[-1])
     spots = _spots(one, place, everything=True)
     wanted = [spot for spot in spots if window in (None, _name(spot))]
@@ -77,12 +77,17 @@ def live_at_peak(
     ]  # fmt: skip
 
 
-def run(request: Request, place: Depth, layers: Layers) -> Run:
-    """One step at one depth on fake tensors."""
+def run(request: Request, place: Depth, layers: Layers, *, as_cuda: bool = True) -> Run:
+    """One step at one depth on fake tensors.
+
+    Args:
+        as_cuda: with CUDA's kernels and its allocator's granularity, not this processor's.
+    """
     ready = prepared(request, shortened(request, place, layers), layers)
-    recorder = Recorder()
+    recorder = Recorder() if as_cuda else Recorder(block=1)
+    likeness = of_cuda(recorder) if as_cuda else of_real()
     try:
-        with FakeTensorMode(allow_non_fake_inputs=True), of_cuda(recorder):
+        with FakeTensorMode(allow_non_fake_inputs=True), likeness:
             ready.go(recorder)
     except UserError:
         raise
@@ -102,7 +107,7 @@ def depths(place: Depth, *, whole: bool) -> list[Layers]:
         return [place.layers]
     if len(place.layers) == 1:
         count = place.layers[0]
-        least = place.first + (2 if place.period == 1 else place.period + 1)
+        least = place.first + place.last + (2 if place.period == 1 else place.period + 1)
         low = least + (count - least) % place.period
         return [(low,), (low + place.period,)] if low + place.period < count else [(count,)]
     if min(place.layers) < 4:
@@ -150,7 +155,7 @@ def _places(
     places: list[Place] = []
     if index < place.first + place.period or everything:
         places.append((name, stack, index))
-    if behind >= -place.period:
+    if behind >= -(place.period + place.last):
         places.append((name, stack, behind))
     return places
 
