@@ -19,7 +19,7 @@ from typing import Any
 from unittest.mock import patch
 
 import torch
-import torch.nn.functional as F
+from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 from transformers import masking_utils, modeling_utils
 
@@ -45,9 +45,9 @@ def of_cuda(recorder: Recorder) -> Iterator[None]:
     recorder.workspace.update(WORKSPACES)
     recorder.workspace[aten._scaled_dot_product_flash_attention_backward.default] = _flash_workspace
     with ExitStack() as stack:
-        stack.enter_context(patch.object(F, "scaled_dot_product_attention", attention))
-        stack.enter_context(patch.object(F, "dropout", _dropout))
-        stack.enter_context(patch.object(F, "softmax", _softmax))
+        stack.enter_context(patch.object(functional, "scaled_dot_product_attention", attention))
+        stack.enter_context(patch.object(functional, "dropout", _dropout))
+        stack.enter_context(patch.object(functional, "softmax", _softmax))
         stack.enter_context(patch.object(modeling_utils, "save_on_cpu", _on_host))
         stack.enter_context(of_real())
         yield
@@ -58,11 +58,13 @@ def of_real() -> Iterator[None]:
     """Within, fake tensors are treated as real ones would be.
 
     transformers sees batches for what they are, neither padded nor packed; the gradient of
-    `gather` is added up in place, which torch does for real tensors only.
+    `gather` is added up in place, which torch does for real tensors only; grouped products work
+    in every format, not in bf16 alone.
     """
     with (
         patch.object(torch, "gather", _gather),
         patch.object(torch.Tensor, "gather", _gather),
+        patch.object(functional, "grouped_mm", _grouped_mm),
         patch.object(masking_utils, "is_tracing", lambda *_: False),
         patch.object(masking_utils, "find_packed_sequence_indices", lambda *_, **__: None),
         patch.object(masking_utils, "fast_all", lambda *_: True),
@@ -159,7 +161,7 @@ def attention(
 def _flash(q: Any, k: Any, v: Any, dropout: float, causal: bool, scale: float) -> torch.Tensor:
     head = q.shape[-1]
     if head % 8:
-        q, k, v = (F.pad(x, (0, 8 - head % 8)) for x in (q, k, v))
+        q, k, v = (functional.pad(x, (0, 8 - head % 8)) for x in (q, k, v))
     out = aten._scaled_dot_product_flash_attention(q, k, v, dropout, causal, False, scale=scale)[0]
     return out[..., :head] if head % 8 else out
 
@@ -172,7 +174,7 @@ def _efficient(
             mask = torch.zeros_like(mask, dtype=q.dtype).masked_fill(~mask, float("-inf"))
         rest = mask.shape[-1] % BIAS_ALIGNMENT
         if rest:
-            mask = F.pad(mask, (0, BIAS_ALIGNMENT - rest))[..., : k.shape[-2]]
+            mask = functional.pad(mask, (0, BIAS_ALIGNMENT - rest))[..., : k.shape[-2]]
         mask = mask.expand(*q.shape[:2], q.shape[-2], k.shape[-2])
     keep = torch.is_grad_enabled() and any(x.requires_grad for x in (q, k, v))
     out: torch.Tensor = aten._scaled_dot_product_efficient_attention(
@@ -193,7 +195,7 @@ def _flash_workspace(
     batch, heads, length, head = q.shape
     rows = -(-length // 128) * 128
     wide = -(-head // 32) * 32 if head <= 128 else -(-head // 64) * 64
-    size = batch * heads * rows * (wide + 1) * 4
+    size: int = batch * heads * rows * (wide + 1) * 4
     if k.shape[1] != heads:
         size += 2 * batch * heads * k.shape[2] * head * k.element_size()
     return size
@@ -218,6 +220,32 @@ _TORCH_GATHER = torch.gather
 
 def _gather(input: torch.Tensor, dim: int, index: torch.Tensor) -> Any:  # noqa: A002
     return _Gather.apply(input, dim, index)
+
+
+class _GroupedMM(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, rows: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(rows if ctx.needs_input_grad[1] else None, weights)
+        return rows.new_empty(rows.shape[0], weights.shape[-1])
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        _, weights = ctx.saved_tensors
+        wanted = ctx.needs_input_grad
+        return (
+            grads[0].new_empty(grads[0].shape[0], weights.shape[1]) if wanted[0] else None,
+            torch.empty_like(weights) if wanted[1] else None,
+        )
+
+
+_TORCH_GROUPED_MM = functional.grouped_mm
+
+
+def _grouped_mm(rows: torch.Tensor, weights: torch.Tensor, **more: Any) -> Any:
+    """Shapes: rows (S, K), weights (G, K, N); returns (S, N)."""
+    if rows.dtype == torch.bfloat16 or weights.dim() != 3:
+        return _TORCH_GROUPED_MM(rows, weights, **more)
+    return _GroupedMM.apply(rows, weights)
 
 
 @contextmanager
@@ -246,7 +274,7 @@ def _dropout(
     return out
 
 
-_TORCH_SOFTMAX: Callable[..., torch.Tensor] = F.softmax
+_TORCH_SOFTMAX: Callable[..., torch.Tensor] = functional.softmax
 
 
 def _softmax(

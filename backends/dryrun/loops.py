@@ -83,7 +83,7 @@ def stepped(bundle: Bundle, recorder: Recorder, update: Update, loss: Loss) -> N
     recorder.backward = True
     value.backward()
     recorder.backward = False
-    for _, model in bundle.models.items():
+    for model in bundle.models.values():
         for name, parameter in model.named_parameters():
             recorder.call(parameter.grad, "gradients", name.rpartition(".")[0])
     update.step(recorder)

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-import torch.nn.functional as F
+from torch.nn import functional
 from trl.trainer.utils import selective_log_softmax
 
 from backends.dryrun.bundle import Bundle
@@ -52,7 +52,7 @@ def reward(bundle: Bundle, recorder: Recorder) -> Loss:
     def loss() -> torch.Tensor:
         scores = _upcast(bundle.model(input_ids=ids, use_cache=False).logits, bundle)
         chosen, rejected = scores.squeeze(-1).chunk(2)
-        return -F.logsigmoid(chosen - rejected).mean()
+        return -functional.logsigmoid(chosen - rejected).mean()
 
     return loss
 
@@ -65,7 +65,7 @@ def dpo(bundle: Bundle, recorder: Recorder) -> Loss:
         ours = logps(bundle, bundle.model, ids).sum(1)
         theirs = _reference(bundle, recorder, ids)
         chosen, rejected = (ours - theirs).chunk(2)
-        return -F.logsigmoid(BETA * (chosen - rejected)).mean()
+        return -functional.logsigmoid(BETA * (chosen - rejected)).mean()
 
     return loss
 
@@ -94,11 +94,13 @@ def orpo(bundle: Bundle, recorder: Recorder) -> Loss:
     def loss() -> torch.Tensor:
         logits = _upcast(bundle.model(input_ids=ids, use_cache=False).logits, bundle)
         chosen = logits[:size, :-1].contiguous()
-        likelihood = F.cross_entropy(chosen.view(-1, chosen.shape[-1]), ids[:size, 1:].flatten())
+        likelihood = functional.cross_entropy(
+            chosen.view(-1, chosen.shape[-1]), ids[:size, 1:].flatten()
+        )
         ours = selective_log_softmax(logits[:, :-1], ids[:, 1:]).mean(1)
         good, bad = ours.chunk(2)
         odds = (good - bad) - (torch.log1p(-good.exp()) - torch.log1p(-bad.exp()))
-        return likelihood - BETA * F.logsigmoid(odds).mean()
+        return likelihood - BETA * functional.logsigmoid(odds).mean()
 
     return loss
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from transformers import (
     CONFIG_MAPPING,
     AutoConfig,
@@ -57,8 +58,9 @@ def config(request: Request) -> Any:
         keys.pop(key, None)
     try:
         found = AutoConfig.for_model(kind, **keys)
-    except (TypeError, ValueError, KeyError) as error:
-        raise UserError(f"config of model_type {kind!r}: {str(error)[:200]}") from error
+    except (TypeError, ValueError, KeyError, StrictDataclassError) as error:
+        line = " ".join(str(error).split())[:200]
+        raise UserError(f"config of model_type {kind!r}: {line}") from error
     found = getattr(found, "text_config", None) or found
     if getattr(found, "is_encoder_decoder", False):  # a token id, whichever, to begin with
         if getattr(found, "decoder_start_token_id", None) is None:
@@ -197,8 +199,8 @@ def on_meta(request: Request, found: Any, *, classes: int | None = None) -> torc
 
 def attention_note(request: Request, model: torch.nn.Module) -> tuple[str, ...]:
     """What was used instead, where a model's code lacks the attention asked for."""
-    used = model.config._attn_implementation  # type: ignore[union-attr]
+    used = model.config._attn_implementation
     if used == request.attention:
         return ()
-    kind = model.config.model_type  # type: ignore[union-attr]
+    kind = model.config.model_type
     return (f"{kind} has no {request.attention} attention in transformers; traced with {used}",)

@@ -28,7 +28,7 @@ def headed(request: Request, found: Any, layers: tuple[int, ...]) -> nn.Module:
     model = on_meta(request, found, classes=request.classes)
     if request.train == "all":
         return model
-    model.base_model.requires_grad_(False)  # type: ignore[operator, union-attr]
+    model.base_model.requires_grad_(False)
     if request.train == "last-k":
         for blocks in stacks(model, layers)[-1:]:
             for block in list(blocks)[-request.last_k :]:

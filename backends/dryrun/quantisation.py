@@ -93,9 +93,9 @@ def unpacked(a: torch.Tensor, b: torch.Tensor, shape: list[int], *_: Any, **more
     """
     if a.numel() // a.shape[-1] <= FUSED_ROWS:
         return 0
-    elements = shape[0] * shape[1]
+    elements: int = shape[0] * shape[1]
     scales = 4 * elements // 64 if more.get("absmax_8bit") is not None else 0
-    return elements * a.element_size() + scales
+    return int(elements * a.element_size() + scales)
 
 
 WORKSPACES[torch.ops.bitsandbytes.gemm_4bit.default] = unpacked

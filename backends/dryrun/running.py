@@ -1,4 +1,4 @@
-"""What a method makes of a model, and its step; built on meta, run on whatever tensors there are."""
+"""What a method makes of a model, and what it then runs; built on the meta device."""
 
 from collections.abc import Callable
 from functools import partial
@@ -77,9 +77,7 @@ def _checked(request: Request, found: Any, method: Method) -> None:
     if method.quant == "must" and request.quant == "none":
         raise UserError(f"the method {method.id!r} needs quant, such as nf4")
     if method.id == "dora" and request.quant != "none":
-        raise UserError(
-            "DoRA over a quantised base starts from unpacked weights; no trace has them"
-        )
+        raise UserError("DoRA over a quantised base reads its weights; a trace has none")
     if method.quant == "never" and request.quant != "none":
         raise UserError(f"the method {method.id!r} trains all weights; quant must be none")
 
