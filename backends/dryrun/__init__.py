@@ -7,11 +7,15 @@ steps for real on this machine's device. Neither knows a formula.
 Importing this package is light; torch comes with the first call.
 """
 
+import logging
+import os
 from collections.abc import Mapping
 from importlib import import_module
 from typing import Any, Literal
 
 import msgspec
+
+from knowledge.errors import UserError
 
 Dtype = Literal["fp32", "bf16", "fp16"]
 
@@ -106,7 +110,7 @@ def trace(request: Request, *, whole: bool = False) -> Traced:
     Raises:
         UserError: the model or the method has no native code to trace, with the reason.
     """
-    traced: Traced = import_module("backends.dryrun.tracing").trace(request, whole=whole)
+    traced: Traced = _behind("tracing").trace(request, whole=whole)
     return traced
 
 
@@ -114,9 +118,7 @@ def live_at_peak(
     request: Request, *, window: str | None = None, layers: tuple[int, ...] | None = None
 ) -> list[Alive]:
     """Every storage alive at the peak (of one window) at one traced depth, largest first."""
-    alive: list[Alive] = import_module("backends.dryrun.tracing").live_at_peak(
-        request, window=window, layers=layers
-    )
+    alive: list[Alive] = _behind("tracing").live_at_peak(request, window=window, layers=layers)
     return alive
 
 
@@ -126,5 +128,23 @@ def measure(request: Request) -> Measured:
     Raises:
         UserError: as `trace`; or the model surely does not fit here.
     """
-    measured: Measured = import_module("backends.dryrun.measurement").measure(request)
+    measured: Measured = _behind("measurement").measure(request)
     return measured
+
+
+def _behind(module: str) -> Any:
+    """A module behind the face, its libraries' remarks on optional parts unsaid.
+
+    Raises:
+        UserError: what it needs is not installed.
+    """
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")
+    logging.disable(logging.ERROR)
+    try:
+        return import_module(f"backends.dryrun.{module}")
+    except ImportError as error:
+        raise UserError(
+            f"a trace needs the libraries that run models ({error}); pip install 'llm-advisor[run]'"
+        ) from error
+    finally:
+        logging.disable(logging.NOTSET)

@@ -35,8 +35,9 @@ def adapted(request: Request, model: Any, method: Method) -> nn.Module:
         known = ", ".join(sorted((*MAKERS, *BOTTLENECKS)))
         raise UserError(f"the method {method.id!r} cannot be traced; adapters that can: {known}")
     config = MAKERS[method.id](Wanted(request, model, method))
-    if isinstance(config, peft.PromptLearningConfig):
-        config.task_type = _task(request, model)
+    config.task_type = _task(model)
+    if isinstance(config, peft.PromptLearningConfig) and config.task_type is None:
+        raise UserError(f"PEFT has no {method.id!r} for a {type(model).__name__}")
     model = put(request, model, config)
     if method.id == "lora-fa":
         for name, parameter in model.named_parameters():
@@ -50,6 +51,10 @@ def _bottlenecks(request: Request, model: Any, method: Method) -> nn.Module:
     width = request.adapter_width or int(method.defaults.get("width", 64))
     settings = msgspec.structs.replace(BOTTLENECKS[method.id], width=width)
     insert(model, settings, DTYPES[request.adapter_dtype or "fp32"])
+    if _task(model) == "SEQ_CLS":  # a new head trains too
+        for name, parameter in model.named_parameters():
+            if not name.startswith(f"{model.base_model_prefix}."):
+                parameter.requires_grad_(True)
     trained: nn.Module = model
     return trained
 
@@ -203,13 +208,11 @@ def on_meta_data() -> Iterator[None]:
         yield
 
 
-def _task(request: Request, model: Any) -> str:
-    if getattr(model.config, "is_encoder_decoder", False):
-        return "SEQ_2_SEQ_LM"
-    if not type(model).__name__.endswith(("ForCausalLM", "LMHeadModel")):
-        raise UserError(
-            f"the method {request.method!r} cannot be traced on model_type "
-            f"{model.config.model_type!r}: PEFT puts trained tokens before causal and "
-            "encoder-decoder language models only"
-        )
-    return "CAUSAL_LM"
+def _task(model: Any) -> str | None:
+    """PEFT's word for what the model is for; a new head then trains beside the adapter."""
+    ends = {
+        "ForSequenceClassification": "SEQ_CLS", "ForCausalLM": "CAUSAL_LM",
+        "LMHeadModel": "CAUSAL_LM", "ForConditionalGeneration": "SEQ_2_SEQ_LM",
+    }  # fmt: skip
+    name = type(model).__name__
+    return next((task for end, task in ends.items() if name.endswith(end)), None)

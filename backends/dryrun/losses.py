@@ -30,7 +30,7 @@ def own(bundle: Bundle, recorder: Recorder) -> Loss:
     """The loss that the model computes from labels."""
     request = bundle.request
     ids = tokens(recorder, request.micro_batch, request.seq_len)
-    classes = request.method == "head-ft"
+    classes = type(bundle.base).__name__.endswith("ForSequenceClassification")
     labels = torch.zeros(
         ids.shape[:1] if classes else ids.shape, dtype=torch.long, device=recorder.device
     )

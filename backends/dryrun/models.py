@@ -1,13 +1,14 @@
 """The model of a config.json on the meta device, at any depth, and how many layers it has."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
 from transformers import (
     CONFIG_MAPPING,
     AutoConfig,
+    AutoModel,
     AutoModelForCausalLM,
     AutoModelForMaskedLM,
     AutoModelForSeq2SeqLM,
@@ -149,40 +150,52 @@ def _without(keys: Mapping[str, Any], name: str) -> dict[str, Any]:
     return {key: value for key, value in keys.items() if key != name}
 
 
-def auto_class(found: Any, *, classes: bool) -> Any:
+Head = Literal["vocabulary", "none"] | int
+"""A vocabulary's, none, or one of so many classes."""
+
+
+def is_encoder(found: Any) -> bool:
+    """Whether it is an encoder alone."""
+    kind = found.model_type
+    pair = getattr(found, "is_encoder_decoder", False)
+    return kind in MODEL_FOR_MASKED_LM_MAPPING_NAMES and not pair
+
+
+def auto_class(found: Any, head: Head) -> Any:
     """The class of transformers that has the head a method needs.
 
     Raises:
         UserError: transformers has none.
     """
     kind = found.model_type
-    if classes:
+    if isinstance(head, int):
         return AutoModelForSequenceClassification
+    if head == "none":
+        return AutoModel
+    if is_encoder(found):
+        return AutoModelForMaskedLM
     if getattr(found, "is_encoder_decoder", False):
         if kind in MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES:
             return AutoModelForSeq2SeqLM
-    elif kind in MODEL_FOR_MASKED_LM_MAPPING_NAMES:
-        return AutoModelForMaskedLM
     elif kind in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
         return AutoModelForCausalLM
     raise UserError(f"transformers has no model with a vocabulary head for model_type {kind!r}")
 
 
-def on_meta(request: Request, found: Any, *, classes: int | None = None) -> torch.nn.Module:
+def on_meta(request: Request, found: Any, head: Head = "vocabulary") -> torch.nn.Module:
     """The model without any numbers in it.
 
-    Args:
-        classes: outputs of a classification head in place of the vocabulary's.
     Raises:
         UserError: transformers cannot build it, with its reason.
     """
-    if classes is not None:
-        found.num_labels = classes
-        if found.pad_token_id is None:
+    if isinstance(head, int):
+        found.num_labels = head
+        if getattr(found, "pad_token_id", None) is None:
             found.pad_token_id = 0
+    found._attn_implementation = request.attention
     kind = found.model_type
     build: Callable[..., torch.nn.Module]
-    build = auto_class(found, classes=classes is not None).from_config
+    build = auto_class(found, head).from_config
     for attention in dict.fromkeys((request.attention, "eager")):
         try:
             with torch.device("meta"):

@@ -25,7 +25,7 @@ KEPT = (
 
 def headed(request: Request, found: Any, layers: tuple[int, ...]) -> nn.Module:
     """A classifier: its head trains, with the last blocks or all of them."""
-    model = on_meta(request, found, classes=request.classes)
+    model = on_meta(request, found, head=request.classes)
     if request.train == "all":
         return model
     model.base_model.requires_grad_(False)

@@ -12,7 +12,7 @@ from backends.dryrun.adapters import adapted
 from backends.dryrun.bundle import Bundle
 from backends.dryrun.live import Recorder
 from backends.dryrun.loops import inference, training
-from backends.dryrun.models import DTYPES, attention_note, on_meta
+from backends.dryrun.models import DTYPES, Head, attention_note, is_encoder, on_meta
 from backends.dryrun.preparation import checkpointed, headed
 from knowledge import methods
 from knowledge.errors import UserError
@@ -88,7 +88,7 @@ def _model(
     """The model that trains or answers, notes, and how its special modules are filled."""
     if method.logits == "classes" and method.trains == "head":
         return headed(request, found, layers), (), None
-    model = on_meta(request, found, classes=1 if method.id == "reward-model" else None)
+    model = on_meta(request, found, head=_head(request, found, method))
     notes: tuple[str, ...] = ()
     pack = None
     if request.quant != "none":
@@ -107,8 +107,18 @@ def _model(
     return model, notes, pack
 
 
+def _head(request: Request, found: Any, method: Method) -> Head:
+    """An encoder with an adapter classifies; one that answers has no head at all."""
+    if method.logits == "classes":
+        return 1
+    if is_encoder(found) and method.trains in ("added", "norms"):
+        return request.classes
+    return "none" if is_encoder(found) and method.trains == "nothing" else "vocabulary"
+
+
 def _with_adapter(request: Request) -> bool:
-    return request.lora_rank is not None or request.lora_targets is not None
+    said = (request.lora_rank, request.lora_targets)
+    return request.quant != "none" or any(value is not None for value in said)
 
 
 def _others(request: Request, found: Any, method: Method) -> dict[str, nn.Module]:
@@ -122,6 +132,6 @@ def _others(request: Request, found: Any, method: Method) -> dict[str, nn.Module
             dtype = DTYPES[request.weights_dtype]
             models["head"] = nn.Linear(found.hidden_size, 1, device="meta", dtype=dtype)
             continue
-        model = on_meta(request, found, classes=1 if extra.scalar_head else None)
+        model = on_meta(request, found, head=1 if extra.scalar_head else "vocabulary")
         models[extra.role] = model.requires_grad_(extra.trained)
     return models

@@ -102,7 +102,7 @@ def run(request: Request, place: Depth, layers: Layers, *, as_cuda: bool = True)
 
 
 def depths(place: Depth, *, whole: bool) -> list[Layers]:
-    """The depths to trace: two, or one more than stacks; the whole where that is no more work."""
+    """The depths to trace: two, three where two stacks differ; the whole where that is no more."""
     if whole:
         return [place.layers]
     if len(place.layers) == 1:
@@ -112,6 +112,8 @@ def depths(place: Depth, *, whole: bool) -> list[Layers]:
         return [(low,), (low + place.period,)] if low + place.period < count else [(count,)]
     if min(place.layers) < 4:
         return [place.layers]
+    if len(set(place.layers)) == 1:  # as deep as each other: both grow together
+        return [(2, 2), (3, 3)]
     return [(2, 2), (3, 2), (2, 3)]
 
 
@@ -120,6 +122,9 @@ def _line(layers: Layers, traced: Sequence[Layers]) -> Callable[[Sequence[float]
     if len(traced) == 1:
         return lambda values: values[0]
     base = traced[0]
+    if len(traced) == 2:
+        share = (layers[0] - base[0]) / (traced[1][0] - base[0])
+        return lambda values: values[0] + (values[1] - values[0]) * share
 
     def at(values: Sequence[float]) -> float:
         total = values[0]
