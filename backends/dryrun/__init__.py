@@ -69,6 +69,8 @@ class Traced(msgspec.Struct, frozen=True, kw_only=True):
     """Layers that were traced: (layers,), or (encoder, decoder) layers."""
     layers: tuple[int, ...]
     """Layers that the figures are for."""
+    attention: str
+    """Attention that the model's code ran, eager where it has no other."""
     notes: tuple[str, ...] = ()
 
     @property

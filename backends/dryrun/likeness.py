@@ -9,6 +9,7 @@ with. Where torch or transformers choose another way on CPU, the way of CUDA is 
 - softmax in fp32 of 16-bit scores reads them directly, without an upcast copy;
 - autocast takes CUDA's lists of operators that compute in fp32;
 - what is saved on the host leaves the count;
+- cuBLAS keeps a workspace for the forward pass, and one for the thread of the backward pass;
 - transformers takes fake tensors for a graph being traced and then builds masks it would skip;
   batches here have no padding and no packing, as transformers finds by looking at real values.
 """
@@ -27,6 +28,10 @@ from backends.dryrun.live import Recorder
 
 aten = torch.ops.aten
 LOW = (torch.float16, torch.bfloat16)
+CUBLAS = 2 * 4096 * 1024 + 8 * 16 * 1024
+"""Its workspace for one thread [bytes], `:4096:2:16:8`; 32 MiB on Hopper.
+
+Source: CUBLAS_WORKSPACE_CONFIG, https://docs.nvidia.com/cuda/cublas/#results-reproducibility"""
 FLASH_HEAD = 256
 """Largest head of the flash kernel."""
 WORKSPACES: dict[Any, Callable[..., int]] = {}
@@ -42,6 +47,7 @@ def of_cuda(recorder: Recorder) -> Iterator[None]:
     Source: select_sdp_backend in aten/src/ATen/native/transformers/cuda/sdp_utils.cpp;
     https://pytorch.org/docs/stable/amp.html#cuda-op-specific-behavior
     """
+    recorder.library = CUBLAS
     recorder.workspace.update(WORKSPACES)
     recorder.workspace[aten._scaled_dot_product_flash_attention_backward.default] = _flash_workspace
     with ExitStack() as stack:

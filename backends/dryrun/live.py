@@ -59,6 +59,8 @@ class Recorder(TorchDispatchMode):
         self.modules: list[str] = [""]
         self.workspace: dict[Any, Callable[..., int]] = {}
         """Bytes that an operator's kernel takes beside its results, from its arguments."""
+        self.library = 0
+        """Bytes that the matrix library keeps for each thread that uses it."""
         self._alive: dict[int, tuple[int, int, Any]] = {}
         self._serial = 0
         self._marks: list[tuple[int, str]] = []
@@ -114,6 +116,14 @@ class Recorder(TorchDispatchMode):
         if kind:
             self.kinds[serial] = kind
         self._reach(self.now)
+
+    def hold_library(self) -> None:
+        """A thread begins to use the matrix library, and its workspace stays."""
+        self._serial += 1
+        self.now += self.library
+        made = Made(self.library, (self.library,), torch.uint8, "workspace", self.window, "")
+        self.events.append((self._serial, made))
+        self.kinds[self._serial] = "library workspace"
 
     def call(self, tensor: torch.Tensor | None, kind: str, module: str | None = None) -> None:
         """Say what kind of thing a live tensor is, and whose."""

@@ -24,6 +24,7 @@ def watched(bundle: Bundle, recorder: Recorder) -> Iterator[None]:
     with ExitStack() as stack:
         stack.enter_context(recorder)
         filled(recorder, bundle)
+        recorder.hold_library()
         stack.enter_context(named_modules(recorder, bundle.models))
         for role, model in bundle.models.items():
             stack.enter_context(windows(recorder, model, bundle.layers, role))
@@ -69,6 +70,7 @@ def begun(bundle: Bundle, recorder: Recorder) -> Update:
         model.train(role in ("", "value"))
     update = optimizer(bundle)
     update.warm(recorder)
+    recorder.hold_library()  # the backward pass has a thread of its own
     return update
 
 

@@ -37,6 +37,9 @@ class Device(Recorder):
     def add(self, tensor: torch.Tensor, op: Any = "", kind: str = "") -> None:
         """Nothing: the allocator counts."""
 
+    def hold_library(self) -> None:
+        """Nothing: the library does it itself."""
+
     def call(self, tensor: torch.Tensor | None, kind: str, module: str | None = None) -> None:
         """Nothing."""
 

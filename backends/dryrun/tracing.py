@@ -5,6 +5,7 @@ in depth while each window is. Blocks are told apart by their place from the sta
 end within one period of the layers' pattern; blocks between lie between, so no peak hides there.
 """
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -34,6 +35,7 @@ class Run(NamedTuple):
     layers: Layers
     recorder: Recorder
     notes: tuple[str, ...]
+    attention: str
 
 
 def trace(request: Request, *, whole: bool = False) -> Traced:
@@ -54,6 +56,7 @@ def trace(request: Request, *, whole: bool = False) -> Traced:
         by_kind=_shares(alive, line, lambda made, kind: kind),
         depths=tuple(one.layers for one in runs),
         layers=place.layers,
+        attention=runs[-1].attention,
         notes=tuple(dict.fromkeys(note for one in runs for note in one.notes)),
     )
 
@@ -87,7 +90,8 @@ def run(request: Request, place: Depth, layers: Layers, *, as_cuda: bool = True)
     recorder = Recorder() if as_cuda else Recorder(block=1)
     likeness = of_cuda(recorder) if as_cuda else of_real()
     try:
-        with FakeTensorMode(allow_non_fake_inputs=True), likeness:
+        with FakeTensorMode(allow_non_fake_inputs=True), likeness, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # libraries' remarks on how their code is called
             ready.go(recorder)
     except UserError:
         raise
@@ -98,7 +102,8 @@ def run(request: Request, place: Depth, layers: Layers, *, as_cuda: bool = True)
             f"the method {request.method!r} on model_type {kind!r} cannot be traced: "
             f"{type(error).__name__}: {line}"
         ) from error
-    return Run(layers, recorder, ready.bundle.notes)
+    used = ready.bundle.base.config._attn_implementation
+    return Run(layers, recorder, ready.bundle.notes, used)
 
 
 def depths(place: Depth, *, whole: bool) -> list[Layers]:
