@@ -8,6 +8,7 @@ import click
 import msgspec
 
 from advisor import job as jobs
+from advisor import tracing
 from advisor.cli.output import common, print_json, screen
 from advisor.estimates import estimate as estimated
 from knowledge import gpus
@@ -48,16 +49,26 @@ def _short(name: str) -> list[str]:
 @click.option(
     "--jobs", "file", type=click.Path(path_type=Path), help="Many jobs, one JSON object a line."
 )
+@click.option("--trace", is_flag=True, help="Also run the model's own code on fake tensors.")
+@click.option("--measure", is_flag=True, help="Also run two real steps with random weights here.")
 @job_flags
 @common
-def estimate(model: str | None, file: Path | None, as_json: bool, quiet: bool, **keys: Any) -> None:
+def estimate(
+    model: str | None,
+    file: Path | None,
+    trace: bool,
+    measure: bool,
+    as_json: bool,
+    quiet: bool,
+    **keys: Any,
+) -> None:
     """Memory, time and money of one job, as a bill of lines.
 
     MODEL is a catalogue id (llama-3.1-8b), a hub id, a folder or a config.json.
     """
     given = {key: value for key, value in keys.items() if value is not None}
     if file is not None:
-        if model is not None or given:
+        if model is not None or given or trace or measure:
             raise UserError("--jobs takes everything from its file; drop the other flags")
         _many(file)
         return
@@ -65,14 +76,18 @@ def estimate(model: str | None, file: Path | None, as_json: bool, quiet: bool, *
         raise UserError("no MODEL; give one, as in: advisor estimate llama-3.1-8b --method qlora")
     job = jobs.settled({"model": model, **given})
     answer = estimated(job)
+    runs = tracing.runs(job, answer, trace=trace, measure=measure) if trace or measure else {}
     if as_json:
-        print_json(answer)
+        print_json({**msgspec.to_builtins(answer), **runs} if runs else answer)
         return
     from advisor.report.bill import view  # the page's makers, only when people look
+    from advisor.report.dryrun import sections
     from advisor.report.terminal import show
 
     card = gpus.find(job.gpu).memory_gib if job.gpu and job.gpu != "cpu" else None
-    show(view(answer, _title(job), card), screen())
+    shown = view(answer, _title(job), card)
+    shown = msgspec.structs.replace(shown, sections=(*sections(runs), *shown.sections))
+    show(shown, screen())
 
 
 def _title(job: jobs.Job) -> str:
