@@ -249,7 +249,7 @@ def chatglm(k: Keys) -> Architecture:
         o_bias=bias,
         mlp_bias=bias,
         fused_qkv=True,
-        code=Code(fused_read="views"),
+        code=Code(attention="eager", fused_read="views"),
         fused_gate_up=True,
         attention_dropout=k.share("attention_dropout"),
     )
