@@ -14,6 +14,7 @@ with. Where torch or transformers choose another way on CPU, the way of CUDA is 
   batches here have no padding and no packing, as transformers finds by looking at real values.
 """
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -68,6 +69,7 @@ def of_real() -> Iterator[None]:
     in every format, not in bf16 alone.
     """
     with (
+        patch.object(logging.getLogger("torch._subclasses.fake_tensor"), "disabled", True),
         patch.object(torch, "gather", _gather),
         patch.object(torch.Tensor, "gather", _gather),
         patch.object(functional, "grouped_mm", _grouped_mm),

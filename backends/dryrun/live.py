@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import torch
+from torch.distributed.tensor import DTensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 BLOCK = 512
@@ -68,6 +69,8 @@ class Recorder(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
+        if DTensor in types:  # its own dispatch comes back here with what this rank holds
+            return NotImplemented
         if func is _ITEM:
             return _value(args[0])
         out = func(*args, **(kwargs or {}))
@@ -98,6 +101,8 @@ class Recorder(TorchDispatchMode):
         if held is not None:
             if size != held[1]:  # resized in place
                 self._drop(key, held[0])
+                if not size:
+                    return
             else:
                 if kind:
                     self.kinds[held[0]] = kind
@@ -128,6 +133,8 @@ class Recorder(TorchDispatchMode):
     def call(self, tensor: torch.Tensor | None, kind: str, module: str | None = None) -> None:
         """Say what kind of thing a live tensor is, and whose."""
         if tensor is not None:
+            if isinstance(tensor, DTensor):
+                tensor = tensor._local_tensor
             held = self._alive.get(tensor.untyped_storage()._cdata)
             if held is not None:
                 self.kinds[held[0]] = kind

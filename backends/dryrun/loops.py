@@ -13,6 +13,7 @@ from backends.dryrun.filling import filled
 from backends.dryrun.likeness import CudaAutocast
 from backends.dryrun.live import Recorder
 from backends.dryrun.optimizers import Update, optimizer
+from backends.dryrun.sharding import sharded
 from backends.dryrun.watch import named_modules, windows
 
 Loss = Callable[[], torch.Tensor]
@@ -25,6 +26,8 @@ def watched(bundle: Bundle, recorder: Recorder) -> Iterator[None]:
         stack.enter_context(recorder)
         filled(recorder, bundle)
         recorder.hold_library()
+        if bundle.request.sharding == "fsdp":
+            stack.enter_context(sharded(bundle, recorder))
         stack.enter_context(named_modules(recorder, bundle.models))
         for role, model in bundle.models.items():
             stack.enter_context(windows(recorder, model, bundle.layers, role))

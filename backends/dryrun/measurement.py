@@ -73,6 +73,8 @@ class Device(Recorder):
 def measure(request: Request) -> Measured:
     """See `backends.dryrun.measure`."""
     silence.quiet()
+    if request.sharding != "none":
+        raise UserError("sharding cannot be measured on one device; leave out --measure")
     device = precision.device()
     _refuse_what_does_not_fit(request, device)
     layers = depth(request).layers

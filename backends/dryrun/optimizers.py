@@ -1,10 +1,12 @@
 """Optimizers as the transformers Trainer makes them, and their update."""
 
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
 import torch
 from peft.tuners.adalora import AdaLoraModel
+from transformers.optimization import Adafactor
 
 from backends.dryrun.bundle import Bundle
 from backends.dryrun.live import Recorder
@@ -44,11 +46,30 @@ class Update:
         self.optimizer.zero_grad(set_to_none=True)
 
 
+def _of_bitsandbytes(name: str) -> Callable[[list[Any]], torch.optim.Optimizer]:
+    def make(parameters: list[Any]) -> torch.optim.Optimizer:
+        try:
+            library = import_module("bitsandbytes.optim")
+        except ImportError as error:
+            raise UserError(f"the optimizer {name} needs bitsandbytes: {error}") from error
+        made: torch.optim.Optimizer = getattr(library, name)(parameters, lr=1e-4)
+        return made
+
+    return make
+
+
 MAKERS: dict[str, Callable[[list[Any]], torch.optim.Optimizer]] = {
     "adamw": lambda parameters: torch.optim.AdamW(parameters, fused=True),
+    "adamw-8bit": _of_bitsandbytes("AdamW8bit"),
+    "adafactor": lambda parameters: Adafactor(
+        parameters, lr=1e-3, scale_parameter=False, relative_step=False
+    ),
+    "lion": _of_bitsandbytes("Lion"),
+    "lion-8bit": _of_bitsandbytes("Lion8bit"),
     "sgd": lambda parameters: torch.optim.SGD(parameters, lr=1e-3),
     "sgd-momentum": lambda parameters: torch.optim.SGD(parameters, lr=1e-3, momentum=0.9),
 }
+"""The optimizers of the Trainer with its settings; AdamW is the fused one."""
 
 
 def optimizer(bundle: Bundle) -> Update:

@@ -76,6 +76,8 @@ def _checked(request: Request, found: Any, method: Method) -> None:
         )
     if method.quant == "must" and request.quant == "none":
         raise UserError(f"the method {method.id!r} needs quant, such as nf4")
+    if request.sharding != "none" and request.quant != "none":
+        raise UserError("4-bit weights of bitsandbytes cannot be traced under FSDP")
     if method.id == "dora" and request.quant != "none":
         raise UserError("DoRA over a quantised base reads its weights; a trace has none")
     if method.quant == "never" and request.quant != "none":

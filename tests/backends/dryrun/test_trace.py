@@ -9,7 +9,7 @@ from backends import dryrun
 from backends.dryrun import Request, measurement, tracing
 from backends.dryrun.live import Recorder
 from backends.dryrun.models import depth
-from knowledge import models
+from knowledge import methods, models
 from knowledge.errors import UserError
 from knowledge.quantities import GIB
 
@@ -102,6 +102,47 @@ def test_a_7b_with_lora_is_near_its_published_peak_within_a_second() -> None:
     assert traced.holder == "model.layers.*.mlp"
 
 
+def test_eight_ranks_hold_an_eighth_each_between_steps() -> None:
+    config = models.find("qwen2.5-0.5b").config
+    whole = dryrun.trace(Request(config=config, seq_len=64))
+    share = dryrun.trace(Request(config=config, seq_len=64, sharding="fsdp", n_gpus=8))
+    workspace = whole.by_kind["library workspace"]
+    sizes = [one.phases["between steps"] - workspace for one in (whole, share)]
+    assert sizes[1] == pytest.approx(sizes[0] / 8, rel=0.01)
+    assert share.phases["forward"] > share.phases["between steps"] + 2 * 151936 * 896  # gathered
+
+
+def test_sharded_depths_tell_the_whole() -> None:
+    config = models.find("smollm2-135m").config
+    job = Request(config=config, method="lora", sharding="fsdp", n_gpus=4, seq_len=64)
+    assert dryrun.trace(job).phases == pytest.approx(dryrun.trace(job, whole=True).phases, rel=1e-3)
+
+
+def test_optimizers_keep_what_they_keep() -> None:
+    kept = {
+        name: dryrun.trace(request(LLAMA, optimizer=name)).phases["between steps"]
+        for name in ("adamw", "adamw-8bit", "adafactor", "sgd", "sgd-momentum")
+    }
+    assert kept["adamw"] > kept["sgd-momentum"] > kept["adamw-8bit"] > kept["adafactor"]
+    assert kept["adafactor"] > kept["sgd"]
+
+
+@pytest.mark.parametrize(
+    "method", [row.id for row in methods.table().values() if "training" in row.phases]
+)
+def test_every_method_with_a_training_step_is_traced_or_refused_in_words(method: str) -> None:
+    config = {**LLAMA, "hidden_size": 512, "intermediate_size": 1024, "num_key_value_heads": 8}
+    quant = "nf4" if methods.find(method).quant == "must" else "none"
+    job = Request(config=config, method=method, quant=quant, seq_len=32, train="all")
+    if method in ("llamapro", "llama-adapter-v2", "shira"):
+        with pytest.raises(UserError, match="cannot be traced"):
+            dryrun.trace(job)
+    else:
+        traced = dryrun.trace(job)
+        assert traced.allocated == max(traced.phases.values())
+        assert {"between steps", "optimizer step"} <= set(traced.phases)
+
+
 def test_live_storages_make_up_the_peak() -> None:
     job = lora_7b(seq_len=64)
     alive = dryrun.live_at_peak(job, layers=(2,))
@@ -158,8 +199,10 @@ def test_grouped_keys_stay_grouped() -> None:
         ({"config": LLAMA, "method": "rag"}, "runs no model"),
         ({"config": LLAMA, "method": "lora", "lora_targets": "nonsense"}, "nonsense"),
         ({"config": LLAMA, "method": "qlora"}, "needs quant"),
-        ({"config": BERT, "method": "soft-prompt"}, "encoder-decoder language models only"),
+        ({"config": BERT, "method": "soft-prompt"}, "expanded size"),  # 512 positions in all
         ({"config": LLAMA, "optimizer": "muon"}, "cannot trace the optimizer"),
+        ({"config": LLAMA, "quant": "awq", "method": "lora"}, "cannot trace quant"),
+        ({"config": LLAMA, "quant": "nf4", "method": "full-ft"}, "quant must be none"),
         ({"config": {**LLAMA, "num_attention_heads": 7}}, "multiple"),
     ],
 )  # fmt: skip
