@@ -18,9 +18,10 @@ class Code(msgspec.Struct, frozen=True, kw_only=True):
     rotation: Literal["half", "part", "fp32", "complex", "interleaved", "pairs"] = "half"
     """Rotary positions: over whole heads, over a part that is joined to the rest again, in fp32,
     as complex numbers, in interleaved halves, in pairs."""
-    attention: Literal["any", "eager", "wide", "sinks", "disentangled"] = "any"
+    attention: Literal["any", "eager", "wide", "math", "sinks", "disentangled"] = "any"
     """`any` implementation may be chosen; else scores are always formed: plainly, from fp32
-    queries and keys (GPT-J), with sinks beside them, or disentangled (DeBERTa)."""
+    queries and keys (GPT-J), by torch's plain mathematics in fp32 where no kernel takes the shapes
+    (one key for all heads under a mask), with sinks beside them, or disentangled (DeBERTa)."""
     biased: bool = False
     """A learned relative bias is added to the scores, and kept for each layer."""
     masked: bool = False

@@ -67,11 +67,16 @@ def shape(w: Workload) -> Shape:
 
 def _from_start(w: Workload) -> bool:
     """Whether a gradient is wanted before the first block, though the embedding is frozen."""
-    how = w.adapter
-    if how is None:
+    if not _frozen(w):
         return False
-    checkpointed = w.checkpointing in ("full", "full-offloaded")
-    return checkpointed or how.added_sequence or how.acts in ("rows", "")
+    how = w.adapter
+    added = how is not None and (how.added_sequence or how.acts in ("rows", ""))
+    return added or w.checkpointing in ("full", "full-offloaded")
+
+
+def _frozen(w: Workload) -> bool:
+    """Whether what trains is spread over blocks that are otherwise frozen."""
+    return w.trains and (w.adapter is not None or w.method.trains == "norms")
 
 
 def _order(w: Workload) -> str:
@@ -106,7 +111,7 @@ def stacks(w: Workload) -> tuple[tuple[Stack, ...], Values]:
     found: list[tuple[Stack, float]] = []
     dense = min(arch.experts.dense_layers, arch.layers) if arch.experts else 0
     sparse = arch.experts is not None
-    masked = min(arch.windowed_layers, arch.layers) if arch.window and w.span > arch.window else 0
+    masked = min(arch.windowed_layers, arch.layers) if arch.window and w.span >= arch.window else 0
     full = arch.layers - dense - masked
     parts: list[tuple[Stack, float]] = [
         (Stack("dense", True), dense),
@@ -122,7 +127,7 @@ def stacks(w: Workload) -> tuple[tuple[Stack, ...], Values]:
             found.append((stack._replace(name=f"frozen-{stack.name}", trains=False), still))
         if many > still:
             found.append((stack, many - still))
-    if w.adapter is not None and w.checkpointing == "none" and not w.adapter.added_sequence:
+    if _frozen(w) and not _from_start(w):
         head, count = found[0]
         one = head._replace(name=f"first-{head.name}")
         found[0:1] = [(one, 1.0), (head, count - 1)] if count > 1 else [(one, 1.0)]

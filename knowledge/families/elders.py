@@ -167,7 +167,12 @@ def falcon(k: Keys) -> Architecture:
         parallel=parallel,
         gated=False,
         activation=k.word("activation", default="gelu"),
-        code=Code(norm="kernel", masked=True, fused_read="copies"),
+        code=Code(
+            norm="kernel",
+            attention="any" if new or kv_heads == heads else "math",
+            masked=True,
+            fused_read="copies",
+        ),
         fused_qkv=True,
         dropout=k.share("hidden_dropout"),
         attention_dropout=k.share("attention_dropout"),

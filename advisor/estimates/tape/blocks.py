@@ -229,8 +229,12 @@ class Transformer:
             written = self.masked or (self.change is not None and self.change.acts == "prefix")
             mask = "M*a" if s.code.biased and not cross else "T*S" if written else None
             out = layers.fused_attention(g, q, k, v, mask)
+            # The flash kernel gives its output in the layout of joined queries.
             joined = s.latent or (s.rotary and s.code.rotation in ("part", "pairs"))
-            return layers.copied(g, out) if joined else out
+            flash = mask is None and q.bytes < layers.FP32
+            return layers.copied(g, out) if joined and flash else out
+        if kind == "math":
+            return layers.math_attention(g, q, k, v)
         if kind == "sinks":
             return layers.sink_attention(g, q, k, v)
         if kind == "wide":

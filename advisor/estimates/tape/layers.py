@@ -237,6 +237,21 @@ def eager_attention(
     return copied(g, out)
 
 
+def math_attention(g: Graph, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Attention by plain mathematics in fp32.
+
+    Source: aten::_scaled_dot_product_attention_math.
+    """
+    width = q.bytes
+    q, k, v = (cast(g, x, FP32) for x in (q, k, v))
+    q, k = copied(g, q), copied(g, k)
+    weights = g.op(Made("T*S*a", FP32), [q, k], saves=[q, k])
+    weights = g.op(weights.shape, [weights], passes=True)
+    weights = _kept(g, weights)
+    out = g.op(q.shape, [weights, v], saves=[weights, v])
+    return copied(g, cast(g, out, width))
+
+
 def sink_attention(g: Graph, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """Attention with a learned sink beside the scores: their softmax is kept as it is.
 

@@ -228,9 +228,10 @@ class _Pass:
             rest = s.loss_bytes - logits.bytes
             kept = [Storage(g, (LOSS, logits.symbol), rest)] if rest > 0 else []
             return g.op(Made("one", 4.0), [logits], saves=kept)
-        wide = layers.cast(g, logits, 4.0)
+        # Decoders upcast their logits first; the older classes do not.
+        wide = layers.cast(g, logits, 4.0) if s.kind == "decoder" else logits
         del logits
-        out = Storage(g, (LOSS, wide.symbol), 4.0)
+        out = Storage(g, (LOSS, wide.symbol), wide.bytes)
         soft = g.op(wide.shape, [wide], saves=[out], into=out)
         del wide, out
         return g.op(Made("one", 4.0), [soft], saves=[soft])
