@@ -74,8 +74,10 @@ def measure(request: Request) -> Measured:
     """See `backends.dryrun.measure`."""
     silence.quiet()
     if request.sharding != "none":
-        raise UserError("sharding cannot be measured on one device; leave out --measure")
+        raise UserError("sharding cannot be measured on one device; --trace follows it")
     device = precision.device()
+    if device == "cpu":
+        _refuse_what_needs_a_gpu(request)
     _refuse_what_does_not_fit(request, device)
     layers = depth(request).layers
     ready = prepared(request, config(request), layers)
@@ -89,6 +91,14 @@ def measure(request: Request) -> Measured:
         device=name, allocated=held[0], reserved=held[1], seconds_per_step=recorder.seconds,
         phases=dict(recorder.sizes),
     )  # fmt: skip
+
+
+def _refuse_what_needs_a_gpu(request: Request) -> None:
+    if request.checkpointing == "full-offloaded":
+        raise UserError("checkpointing full-offloaded cannot be measured on a cpu; --trace has it")
+    if request.quant.endswith("-dq"):
+        # bitsandbytes compiles its kernels here, and torch's profiler loses events by that.
+        raise UserError(f"quant {request.quant!r} cannot be measured on a cpu; --trace has it")
 
 
 def _refuse_what_does_not_fit(request: Request, device: str) -> None:

@@ -4,6 +4,7 @@ import time
 from typing import Any
 
 import pytest
+import torch
 
 from backends import dryrun
 from backends.dryrun import Request, measurement, tracing
@@ -39,7 +40,9 @@ REAL = [
     request(LLAMA, checkpointing="full"),
     request(LLAMA, checkpointing="selective"),
     request(LLAMA, autocast=True),
+    request(LLAMA, optimizer="adafactor"),
     request(LLAMA, method="lora"),
+    request(LLAMA, method="qlora", quant="nf4"),
     request(LLAMA, method="prefix"),
     request(LLAMA, method="adapter-sequential"),
     request(LLAMA, method="dpo"),
@@ -52,6 +55,10 @@ REAL = [
 ]
 
 
+on_cpu = pytest.mark.skipif(torch.cuda.is_available(), reason="of a processor's own kernels")
+
+
+@on_cpu
 @pytest.mark.parametrize("job", REAL, ids=lambda job: f"{job.config['model_type']}-{job.method}")
 def test_traced_bytes_are_those_that_torchs_profiler_records(job: Request) -> None:
     place = depth(job)
@@ -211,9 +218,18 @@ def test_what_cannot_be_traced_is_refused_with_the_reason(keys: Any, says: str) 
         dryrun.trace(Request(**keys))
 
 
-def test_a_storage_is_counted_once_until_nothing_holds_it() -> None:
-    import torch
+@on_cpu
+@pytest.mark.parametrize(
+    "keys",
+    [{"checkpointing": "full-offloaded"}, {"method": "qlora", "quant": "nf4-dq"},
+     {"sharding": "fsdp", "n_gpus": 2}],
+)  # fmt: skip
+def test_what_cannot_be_measured_here_is_refused(keys: Any) -> None:
+    with pytest.raises(UserError, match="cannot be measured"):
+        measurement.measure(request(LLAMA, **keys))
 
+
+def test_a_storage_is_counted_once_until_nothing_holds_it() -> None:
     recorder = Recorder(block=1)
     with recorder:
         whole = torch.empty(1000)
