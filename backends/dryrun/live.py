@@ -38,6 +38,19 @@ class Made(NamedTuple):
     """Module whose forward pass made it; in a backward pass, whose operator is undone."""
 
 
+class Peak(NamedTuple):
+    """The largest moment of a window."""
+
+    bytes: int
+    events: int
+    """Events until then."""
+    beside: int
+    """Bytes of a kernel's own working memory among them."""
+
+
+NOWHERE = Peak(-1, 0, 0)
+
+
 class Recorder(TorchDispatchMode):
     """Counts live storages; the peak of each window is remembered."""
 
@@ -51,8 +64,7 @@ class Recorder(TorchDispatchMode):
         """Put before the name of every window."""
         self.now = 0
         self.window: Window = ("load",)
-        self.peaks: dict[Window, tuple[int, int]] = {}
-        """Bytes and number of events at the peak of each window."""
+        self.peaks: dict[Window, Peak] = {}
         self.events: list[tuple[int, Made | None]] = []
         self.kinds: dict[int, str] = {}
         self.owners: dict[int, str] = {}
@@ -83,7 +95,7 @@ class Recorder(TorchDispatchMode):
                 if isinstance(one, torch.Tensor):
                     self.add(one, func)
         if func in self.workspace:
-            self._reach(self.now + self.workspace[func](*args, **(kwargs or {})))
+            self._reach(self.workspace[func](*args, **(kwargs or {})))
         return out
 
     def add(self, tensor: torch.Tensor, op: Any = "", kind: str = "") -> None:
@@ -120,7 +132,7 @@ class Recorder(TorchDispatchMode):
             kind = "recomputed activations"
         if kind:
             self.kinds[serial] = kind
-        self._reach(self.now)
+        self._reach()
 
     def hold_library(self) -> None:
         """A thread begins to use the matrix library, and its workspace stays."""
@@ -159,7 +171,7 @@ class Recorder(TorchDispatchMode):
     def resume(self, window: Window) -> None:
         """Go back to a window."""
         self.window = window
-        self._reach(self.now)
+        self._reach()
 
     def forget(self) -> None:
         """Forget the peaks so far, not what is alive."""
@@ -179,18 +191,23 @@ class Recorder(TorchDispatchMode):
     def alive_at(self, window: Window) -> list[tuple[Made, str]]:
         """What was alive at the peak of a window, with its kind."""
         alive: dict[int, Made] = {}
-        for serial, made in self.events[: self.peaks[window][1]]:
+        peak = self.peaks[window]
+        for serial, made in self.events[: peak.events]:
             if made is None:
                 alive.pop(serial, None)
             else:
                 alive[serial] = made
-        return [
+        found = [
             (
                 made._replace(module=self.owners.get(serial, made.module)),
                 self.kinds.get(serial, "temporaries"),
             )
             for serial, made in alive.items()
         ]
+        if peak.beside:
+            made = Made(peak.beside, (), torch.uint8, "kernel", window, "")
+            found.append((made, "kernel's workspace"))
+        return found
 
     def _drop(self, key: int, serial: int) -> None:
         held = self._alive.get(key)
@@ -199,9 +216,11 @@ class Recorder(TorchDispatchMode):
             self.now -= held[1]
             self.events.append((serial, None))
 
-    def _reach(self, size: int) -> None:
-        if size > self.peaks.get(self.window, (-1,))[0]:
-            self.peaks[self.window] = (size, len(self.events))
+    def _reach(self, beside: int = 0) -> None:
+        """Remember the moment if it is the window's peak; a kernel may take memory beside."""
+        size = self.now + beside
+        if size > self.peaks.get(self.window, NOWHERE).bytes:
+            self.peaks[self.window] = Peak(size, len(self.events), beside)
 
     def _mark_sequence(self) -> None:
         if not self.backward:
