@@ -8,7 +8,6 @@ import click
 import msgspec
 
 from advisor import job as jobs
-from advisor import tracing
 from advisor.cli.output import common, print_json, screen
 from advisor.estimates import estimate as estimated
 from knowledge import gpus
@@ -76,17 +75,23 @@ def estimate(
         raise UserError("no MODEL; give one, as in: advisor estimate llama-3.1-8b --method qlora")
     job = jobs.settled({"model": model, **given})
     answer = estimated(job)
-    runs = tracing.runs(job, answer, trace=trace, measure=measure) if trace or measure else {}
+    runs: Any = {}
+    if trace or measure:
+        from advisor import tracing  # only for those who ask
+
+        runs = tracing.runs(job, answer, trace=trace, measure=measure)
     if as_json:
         print_json({**msgspec.to_builtins(answer), **runs} if runs else answer)
         return
     from advisor.report.bill import view  # the page's makers, only when people look
-    from advisor.report.dryrun import sections
     from advisor.report.terminal import show
 
     card = gpus.find(job.gpu).memory_gib if job.gpu and job.gpu != "cpu" else None
     shown = view(answer, _title(job), card)
-    shown = msgspec.structs.replace(shown, sections=(*sections(runs), *shown.sections))
+    if runs:
+        from advisor.report.dryrun import sections
+
+        shown = msgspec.structs.replace(shown, sections=(*sections(runs), *shown.sections))
     show(shown, screen())
 
 

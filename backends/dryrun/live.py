@@ -20,6 +20,7 @@ BLOCK = 512
 Source: https://pytorch.org/docs/stable/notes/cuda.html#memory-management"""
 
 _ANY = torch.ops.aten.any.default
+_NONZERO = torch.ops.aten.nonzero.default
 _ITEM = torch.ops.aten._local_scalar_dense.default
 OUTSIDE = "(outside modules)"
 Window = tuple[Any, ...]
@@ -85,6 +86,8 @@ class Recorder(TorchDispatchMode):
             return NotImplemented
         if func is _ITEM:
             return _value(args[0])
+        if func is _NONZERO:  # all are taken to be found
+            return args[0].new_empty((args[0].numel(), args[0].dim()), dtype=torch.long)
         out = func(*args, **(kwargs or {}))
         if func is _ANY:
             out._found = False
