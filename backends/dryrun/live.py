@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import torch
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.distributed.tensor import DTensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -84,10 +85,8 @@ class Recorder(TorchDispatchMode):
     ) -> Any:
         if DTensor in types:  # its own dispatch comes back here with what this rank holds
             return NotImplemented
-        if func is _ITEM:
-            return _value(args[0])
-        if func is _NONZERO:  # all are taken to be found
-            return args[0].new_empty((args[0].numel(), args[0].dim()), dtype=torch.long)
+        if func in (_ITEM, _NONZERO) and isinstance(args[0], FakeTensor):
+            return _value(args[0]) if func is _ITEM else _all_found(args[0])
         out = func(*args, **(kwargs or {}))
         if func is _ANY:
             out._found = False
@@ -246,6 +245,11 @@ class Recorder(TorchDispatchMode):
             else:
                 high = middle
         return self._marks[low - 1][1] if low else ""
+
+
+def _all_found(tensor: torch.Tensor) -> torch.Tensor:
+    """Indices of what is not zero in a tensor without contents: everything."""
+    return tensor.new_empty((tensor.numel(), tensor.dim()), dtype=torch.long)
 
 
 def _value(tensor: torch.Tensor) -> float | bool:

@@ -217,8 +217,8 @@ def _untied(request: Request, model: Any) -> torch.nn.Module:
     transformers ties T5's whatever the config says, until a checkpoint brings the head's weights.
     """
     head = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
-    apart = request.config.get("tie_word_embeddings") is False and head is not None
-    if apart and head.weight is model.get_input_embeddings().weight:
+    apart = request.config.get("tie_word_embeddings") is False
+    if head is not None and apart and head.weight is model.get_input_embeddings().weight:
         head.weight = torch.nn.Parameter(torch.empty_like(head.weight))
     untied: torch.nn.Module = model
     return untied
