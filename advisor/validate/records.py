@@ -57,7 +57,11 @@ class Scores(msgspec.Struct, frozen=True):
 
 
 class Summary(Scores, frozen=True):
-    """The scores of the rows that count, with each source left out in turn, beside baselines."""
+    """The scores of the rows that count, with each source left out in turn, beside baselines.
+
+    For memory the constants are fitted without the source and its own rows are scored; "all" are
+    these together.
+    """
 
     leave_one_out: dict[str, Scores]
     baselines: dict[str, Scores]
