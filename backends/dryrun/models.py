@@ -203,7 +203,15 @@ def on_meta(request: Request, found: Any, head: Head = "vocabulary") -> torch.nn
                     found, dtype=DTYPES[request.weights_dtype], attn_implementation=attention
                 )
                 return _untied(request, model)
-        except (ValueError, ImportError, AttributeError, RuntimeError, TypeError) as error:
+        except (
+            ArithmeticError,
+            AssertionError,
+            ValueError,
+            ImportError,
+            AttributeError,
+            RuntimeError,
+            TypeError,
+        ) as error:  # whatever a strange config makes it say
             line = " ".join(str(error).split())[:200]
             if "attention implementation" in line and attention != "eager":
                 continue
