@@ -74,7 +74,9 @@ def test_what_cannot_run_is_one_line(command: Any, arguments: tuple[str, ...], s
 
 
 def test_a_family_without_formulas_is_traced_alone(command: Any, tmp_path: Path) -> None:
-    (tmp_path / "config.json").write_text(json.dumps({**TINY, "model_type": "glm", "pad_token_id": 0}))
+    (tmp_path / "config.json").write_text(
+        json.dumps({**TINY, "model_type": "glm", "pad_token_id": 0})
+    )
     words = ("estimate", tmp_path, "--method", "full-ft", "--seq-len", "32")
     done = command(*words, "--trace", "--json")
     assert done.code == 0, done.err
