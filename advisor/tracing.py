@@ -14,6 +14,7 @@ from backends import dryrun
 from backends.dryrun import Request
 from knowledge import models
 from knowledge.errors import UserError
+from knowledge.families import FAMILIES
 from knowledge.files import text_of
 from knowledge.quantities import GIB
 
@@ -31,9 +32,9 @@ class Trace(msgspec.Struct, frozen=True):
     """A trace beside the estimate; memory is of one GPU [GiB], without allocator and context."""
 
     allocated_gib: float
-    estimate_gib: float
-    """The estimate's allocated, mid."""
-    estimate_error: float
+    estimate_gib: float | None
+    """The estimate's allocated, mid; None: its formulas do not know the model's family."""
+    estimate_error: float | None
     """The estimate over the trace, less one."""
     peak_phase: str
     holder: str
@@ -52,8 +53,8 @@ class Measurement(msgspec.Struct, frozen=True):
     device: str
     allocated_gib: float
     reserved_gib: float
-    estimate_gib: float
-    estimate_error: float
+    estimate_gib: float | None
+    estimate_error: float | None
     seconds_per_step: float
     phases_gib: dict[str, float]
 
@@ -65,21 +66,30 @@ class Runs(TypedDict, total=False):
     measured: Measurement
 
 
-def runs(job: Job, answer: Estimate, *, trace: bool, measure: bool) -> Runs:
+def estimated(job: Job) -> bool:
+    """Whether the estimate's formulas know the family of the job's model."""
+    keys = config(job.model)
+    return "text_config" in keys or keys.get("model_type") in FAMILIES
+
+
+def runs(job: Job, answer: Estimate | None, *, trace: bool, measure: bool) -> Runs:
     """The runs asked for, of the job as the estimate takes it.
 
+    Args:
+        answer: the job's estimate; None where there can be none.
     Raises:
         UserError: the job cannot be traced, or surely does not fit in this machine's memory.
     """
-    if answer.memory_gib is None:
+    if answer is not None and answer.memory_gib is None:
         raise UserError(f"the method {job.method!r} runs no model here; there is nothing to trace")
-    wanted, estimate = request(job), answer.memory_gib.allocated.mid
+    wanted = request(job) if answer else spoken(job)
+    estimate = answer.memory_gib.allocated.mid if answer and answer.memory_gib else None
     found: Runs = {}
     if trace:
         traced = dryrun.trace(wanted)
         found["trace"] = Trace(
             allocated_gib=traced.allocated / GIB, estimate_gib=estimate,
-            estimate_error=estimate * GIB / traced.allocated - 1,
+            estimate_error=_error(estimate, traced.allocated),
             peak_phase=traced.peak_phase, holder=traced.holder, phases_gib=_gib(traced.phases),
             by_module_gib=_gib(traced.by_module), by_kind_gib=_gib(traced.by_kind),
             traced_layers=traced.depths, layers=traced.layers, notes=traced.notes,
@@ -89,14 +99,36 @@ def runs(job: Job, answer: Estimate, *, trace: bool, measure: bool) -> Runs:
         found["measured"] = Measurement(
             device=seen.device, allocated_gib=seen.allocated / GIB,
             reserved_gib=seen.reserved / GIB, estimate_gib=estimate,
-            estimate_error=estimate * GIB / seen.allocated - 1,
+            estimate_error=_error(estimate, seen.allocated),
             seconds_per_step=seen.seconds_per_step, phases_gib=_gib(seen.phases),
         )  # fmt: skip
     return found
 
 
+def _error(estimate: float | None, size: int) -> float | None:
+    return None if estimate is None else estimate * GIB / size - 1
+
+
 def _gib(sizes: Mapping[str, int]) -> dict[str, float]:
     return {name: size / GIB for name, size in sizes.items()}
+
+
+def spoken(job: Job) -> Request:
+    """The job as the dry run takes it; what is not said is the libraries' own default.
+
+    Raises:
+        UserError: the job asks for what a trace does not follow, or its model has no config.
+    """
+    _checked(job)
+    said = {name: getattr(job, name, None) for name in Request.__struct_fields__}
+    known = {name: value for name, value in said.items() if value is not None}
+    return msgspec.convert(known | {"config": config(job.model)}, Request)
+
+
+def _checked(job: Job) -> None:
+    for key, values in UNTRACED.items():
+        if getattr(job, key) not in values:
+            raise UserError(f"{key} is {getattr(job, key)!r}; a trace follows {key} {values[-1]!r}")
 
 
 def request(job: Job) -> Request:
@@ -105,9 +137,7 @@ def request(job: Job) -> Request:
     Raises:
         UserError: the job asks for what a trace does not follow, or its model has no config.
     """
-    for key, values in UNTRACED.items():
-        if getattr(job, key) not in values:
-            raise UserError(f"{key} is {getattr(job, key)!r}; a trace follows {key} {values[-1]!r}")
+    _checked(job)
     w = settled(job)
     adapter = w.adapter
     sizes = {key: int(w.sizes[key]) for key in ("rank", "tokens", "width") if key in w.sizes}

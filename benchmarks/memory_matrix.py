@@ -103,6 +103,7 @@ def job(model: str, method: str, setting: str, point: str) -> Job:
     """The job of a cell, with every setting said."""
     row, how = models.find(model), methods.find(method)
     batch, length = POINTS[row.kind][point]
+    length = min(length, row.context)
     said: dict[str, Any] = {
         "model": row.config, "method": method, "micro_batch": batch, "seq_len": length,
         "weights_dtype": "bf16", "autocast": False, "checkpointing": "none", "attention": "sdpa",

@@ -8,9 +8,9 @@ import click
 import msgspec
 
 from advisor import job as jobs
-from advisor import tracing
 from advisor.cli.output import common, print_json, screen
 from advisor.estimates import estimate as estimated
+from advisor.estimates.records import Estimate
 from knowledge import gpus
 from knowledge.errors import UserError
 from knowledge.files import text_of
@@ -75,19 +75,42 @@ def estimate(
     if model is None:
         raise UserError("no MODEL; give one, as in: advisor estimate llama-3.1-8b --method qlora")
     job = jobs.settled({"model": model, **given})
-    answer = estimated(job)
-    runs = tracing.runs(job, answer, trace=trace, measure=measure) if trace or measure else {}
+    runs: Any = {}
+    answer = None
+    if trace or measure:
+        from advisor import tracing  # only for those who ask
+
+        answer = estimated(job) if tracing.estimated(job) else None
+        runs = tracing.runs(job, answer, trace=trace, measure=measure)
+    else:
+        answer = estimated(job)
     if as_json:
-        print_json({**msgspec.to_builtins(answer), **runs} if runs else answer)
+        print_json({**(msgspec.to_builtins(answer) if answer else {}), **runs} if runs else answer)
         return
+    _shown(job, answer, runs)
+
+
+def _shown(job: jobs.Job, answer: Estimate | None, runs: Any) -> None:
+    """Print the report: the estimate, and before its lines what was run."""
     from advisor.report.bill import view  # the page's makers, only when people look
-    from advisor.report.dryrun import sections
     from advisor.report.terminal import show
 
-    card = gpus.find(job.gpu).memory_gib if job.gpu and job.gpu != "cpu" else None
-    shown = view(answer, _title(job), card)
-    shown = msgspec.structs.replace(shown, sections=(*sections(runs), *shown.sections))
-    show(shown, screen())
+    if not runs and answer is not None:
+        show(view(answer, _title(job), _card(job)), screen())
+        return
+    from advisor.report import dryrun
+
+    if answer is None:
+        show(dryrun.view(runs, _title(job)), screen())
+        return
+    page = view(answer, _title(job), _card(job))
+    sections = (*dryrun.sections(runs), *page.sections)
+    show(msgspec.structs.replace(page, sections=sections), screen())
+
+
+def _card(job: jobs.Job) -> float | None:
+    """Memory of the job's GPU [GiB]; None: it names none."""
+    return gpus.find(job.gpu).memory_gib if job.gpu and job.gpu != "cpu" else None
 
 
 def _title(job: jobs.Job) -> str:

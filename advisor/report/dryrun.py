@@ -2,13 +2,18 @@
 
 from collections.abc import Iterator
 
-from advisor.report.view import Table
+from advisor.report.view import Table, View
 from advisor.report.words import duration
 from advisor.tracing import Measurement, Runs, Trace
 from knowledge.quantities import exactly
 
 MODULES = 6
 """Modules shown by name."""
+
+
+def view(runs: Runs, title: str) -> View:
+    """The report of a job that has no estimate."""
+    return View(title=title, answer=(title,), sections=tuple(sections(runs)))
 
 
 def sections(runs: Runs) -> Iterator[Table]:
@@ -20,15 +25,20 @@ def sections(runs: Runs) -> Iterator[Table]:
 
 
 def _trace(trace: Trace) -> Iterator[Table]:
-    compared = (
-        ("trace", f"{trace.allocated_gib:.2f}", f"peak: {trace.peak_phase}"),
-        ("estimate", f"{trace.estimate_gib:.2f}", f"{trace.estimate_error:+.1%} off the trace"),
-    )
+    compared = [("trace", f"{trace.allocated_gib:.2f}", f"peak: {trace.peak_phase}")]
+    if trace.estimate_gib is None or trace.estimate_error is None:
+        compared.append(("estimate", "unknown", "no formulas for this family"))
+    else:
+        off = f"{trace.estimate_error:+.1%} off the trace"
+        compared.append(("estimate", f"{trace.estimate_gib:.2f}", off))
     depths = " and ".join("+".join(map(str, layers)) for layers in trace.traced_layers)
     whole = "+".join(map(str, trace.layers))
     note = f"The model's own code on fake tensors, {depths} of {whole} layers."
     yield Table(
-        "Allocated, traced and estimated", ("", "GiB", ""), compared, " ".join((note, *trace.notes))
+        "Allocated, traced and estimated",
+        ("", "GiB", ""),
+        tuple(compared),
+        " ".join((note, *trace.notes)),
     )
     phases = tuple((name, f"{gib:.2f}") for name, gib in trace.phases_gib.items())
     yield Table("Peak of each part of a step", ("part", "GiB"), phases)
@@ -45,7 +55,9 @@ def _trace(trace: Trace) -> Iterator[Table]:
 
 
 def _measured(seen: Measurement) -> Table:
-    off = f"estimate {seen.estimate_gib:.2f} GiB, {seen.estimate_error:+.1%} off"
+    off = ""
+    if seen.estimate_gib is not None and seen.estimate_error is not None:
+        off = f"estimate {seen.estimate_gib:.2f} GiB, {seen.estimate_error:+.1%} off"
     rows = (
         ("allocated", f"{seen.allocated_gib:.2f} GiB", off),
         ("reserved", f"{seen.reserved_gib:.2f} GiB", "held by the allocator or the process"),

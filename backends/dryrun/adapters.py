@@ -12,6 +12,7 @@ from unittest.mock import patch
 import msgspec
 import peft
 import torch
+from peft.tuners.adalora import AdaLoraModel
 from peft.tuners.boft import layer as boft
 from torch import nn
 
@@ -44,6 +45,14 @@ def adapted(request: Request, model: Any, method: Method) -> nn.Module:
             if ".lora_A." in name:
                 parameter.requires_grad_(False)
     return model
+
+
+def after_update(model: Any) -> Callable[[], None]:
+    """What users of an adapter call after each update: AdaLoRA's importance of each parameter."""
+    tuner = getattr(model, "base_model", None)
+    if isinstance(tuner, AdaLoraModel):
+        return lambda: tuner.rankallocator.update_ipt(tuner.model)
+    return lambda: None
 
 
 def _bottlenecks(request: Request, model: Any, method: Method) -> nn.Module:

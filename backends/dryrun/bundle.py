@@ -21,6 +21,8 @@ class Bundle(NamedTuple):
     layers: tuple[int, ...]
     pack: Pack | None = None
     notes: tuple[str, ...] = ()
+    after_update: Callable[[], None] = lambda: None
+    """What the method does after each update, with the gradients still there."""
 
     @property
     def model(self) -> Any:

@@ -154,10 +154,17 @@ def attention(
     scale = query.shape[-1] ** -0.5 if scale is None else scale
     square = query.shape[-2] == key.shape[-2]
     same_head = query.shape[-1] == key.shape[-1] == value.shape[-1] <= FLASH_HEAD
-    if query.dtype in LOW and attn_mask is None and same_head and (square or not is_causal):
+    grouped = query.shape[1] != key.shape[1]
+    heads = enable_gqa or not grouped
+    if (
+        query.dtype in LOW
+        and attn_mask is None
+        and same_head
+        and heads
+        and not (is_causal and not square)
+    ):
         return _flash(query, key, value, dropout_p, is_causal, scale)
     step = 8 if query.dtype in LOW else 4
-    grouped = query.shape[1] != key.shape[1]
     if query.shape[-1] % step == 0 and value.shape[-1] % step == 0 and not grouped:
         return _efficient(query, key, value, attn_mask, dropout_p, is_causal, scale)
     out: torch.Tensor = aten._scaled_dot_product_attention_math(

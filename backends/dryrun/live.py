@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import torch
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.distributed.tensor import DTensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -20,6 +21,7 @@ BLOCK = 512
 Source: https://pytorch.org/docs/stable/notes/cuda.html#memory-management"""
 
 _ANY = torch.ops.aten.any.default
+_NONZERO = torch.ops.aten.nonzero.default
 _ITEM = torch.ops.aten._local_scalar_dense.default
 OUTSIDE = "(outside modules)"
 Window = tuple[Any, ...]
@@ -38,6 +40,19 @@ class Made(NamedTuple):
     """Module whose forward pass made it; in a backward pass, whose operator is undone."""
 
 
+class Peak(NamedTuple):
+    """The largest moment of a window."""
+
+    bytes: int
+    events: int
+    """Events until then."""
+    beside: int
+    """Bytes of a kernel's own working memory among them."""
+
+
+NOWHERE = Peak(-1, 0, 0)
+
+
 class Recorder(TorchDispatchMode):
     """Counts live storages; the peak of each window is remembered."""
 
@@ -51,8 +66,7 @@ class Recorder(TorchDispatchMode):
         """Put before the name of every window."""
         self.now = 0
         self.window: Window = ("load",)
-        self.peaks: dict[Window, tuple[int, int]] = {}
-        """Bytes and number of events at the peak of each window."""
+        self.peaks: dict[Window, Peak] = {}
         self.events: list[tuple[int, Made | None]] = []
         self.kinds: dict[int, str] = {}
         self.owners: dict[int, str] = {}
@@ -71,8 +85,8 @@ class Recorder(TorchDispatchMode):
     ) -> Any:
         if DTensor in types:  # its own dispatch comes back here with what this rank holds
             return NotImplemented
-        if func is _ITEM:
-            return _value(args[0])
+        if func in (_ITEM, _NONZERO) and isinstance(args[0], FakeTensor):
+            return _value(args[0]) if func is _ITEM else _all_found(args[0])
         out = func(*args, **(kwargs or {}))
         if func is _ANY:
             out._found = False
@@ -83,7 +97,7 @@ class Recorder(TorchDispatchMode):
                 if isinstance(one, torch.Tensor):
                     self.add(one, func)
         if func in self.workspace:
-            self._reach(self.now + self.workspace[func](*args, **(kwargs or {})))
+            self._reach(self.workspace[func](*args, **(kwargs or {})))
         return out
 
     def add(self, tensor: torch.Tensor, op: Any = "", kind: str = "") -> None:
@@ -120,7 +134,7 @@ class Recorder(TorchDispatchMode):
             kind = "recomputed activations"
         if kind:
             self.kinds[serial] = kind
-        self._reach(self.now)
+        self._reach()
 
     def hold_library(self) -> None:
         """A thread begins to use the matrix library, and its workspace stays."""
@@ -159,7 +173,7 @@ class Recorder(TorchDispatchMode):
     def resume(self, window: Window) -> None:
         """Go back to a window."""
         self.window = window
-        self._reach(self.now)
+        self._reach()
 
     def forget(self) -> None:
         """Forget the peaks so far, not what is alive."""
@@ -179,18 +193,23 @@ class Recorder(TorchDispatchMode):
     def alive_at(self, window: Window) -> list[tuple[Made, str]]:
         """What was alive at the peak of a window, with its kind."""
         alive: dict[int, Made] = {}
-        for serial, made in self.events[: self.peaks[window][1]]:
+        peak = self.peaks[window]
+        for serial, made in self.events[: peak.events]:
             if made is None:
                 alive.pop(serial, None)
             else:
                 alive[serial] = made
-        return [
+        found = [
             (
                 made._replace(module=self.owners.get(serial, made.module)),
                 self.kinds.get(serial, "temporaries"),
             )
             for serial, made in alive.items()
         ]
+        if peak.beside:
+            made = Made(peak.beside, (), torch.uint8, "kernel", window, "")
+            found.append((made, "kernel's workspace"))
+        return found
 
     def _drop(self, key: int, serial: int) -> None:
         held = self._alive.get(key)
@@ -199,9 +218,11 @@ class Recorder(TorchDispatchMode):
             self.now -= held[1]
             self.events.append((serial, None))
 
-    def _reach(self, size: int) -> None:
-        if size > self.peaks.get(self.window, (-1,))[0]:
-            self.peaks[self.window] = (size, len(self.events))
+    def _reach(self, beside: int = 0) -> None:
+        """Remember the moment if it is the window's peak; a kernel may take memory beside."""
+        size = self.now + beside
+        if size > self.peaks.get(self.window, NOWHERE).bytes:
+            self.peaks[self.window] = Peak(size, len(self.events), beside)
 
     def _mark_sequence(self) -> None:
         if not self.backward:
@@ -224,6 +245,11 @@ class Recorder(TorchDispatchMode):
             else:
                 high = middle
         return self._marks[low - 1][1] if low else ""
+
+
+def _all_found(tensor: torch.Tensor) -> torch.Tensor:
+    """Indices of what is not zero in a tensor without contents: everything."""
+    return tensor.new_empty((tensor.numel(), tensor.dim()), dtype=torch.long)
 
 
 def _value(tensor: torch.Tensor) -> float | bool:

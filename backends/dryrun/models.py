@@ -199,15 +199,37 @@ def on_meta(request: Request, found: Any, head: Head = "vocabulary") -> torch.nn
     for attention in dict.fromkeys((request.attention, "eager")):
         try:
             with torch.device("meta"):
-                return build(
+                model = build(
                     found, dtype=DTYPES[request.weights_dtype], attn_implementation=attention
                 )
-        except (ValueError, ImportError, AttributeError, RuntimeError, TypeError) as error:
+                return _untied(request, model)
+        except (
+            ArithmeticError,
+            AssertionError,
+            ValueError,
+            ImportError,
+            AttributeError,
+            RuntimeError,
+            TypeError,
+        ) as error:  # whatever a strange config makes it say
             line = " ".join(str(error).split())[:200]
             if "attention implementation" in line and attention != "eager":
                 continue
             raise UserError(f"transformers cannot build model_type {kind!r}: {line}") from error
     raise AssertionError("every attention was tried")
+
+
+def _untied(request: Request, model: Any) -> torch.nn.Module:
+    """The model with a head of its own where its config says so.
+
+    transformers ties T5's whatever the config says, until a checkpoint brings the head's weights.
+    """
+    head = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
+    apart = request.config.get("tie_word_embeddings") is False
+    if head is not None and apart and head.weight is model.get_input_embeddings().weight:
+        head.weight = torch.nn.Parameter(torch.empty_like(head.weight))
+    untied: torch.nn.Module = model
+    return untied
 
 
 def attention_note(request: Request, model: torch.nn.Module) -> tuple[str, ...]:

@@ -5,7 +5,6 @@ from importlib import import_module
 from typing import Any
 
 import torch
-from peft.tuners.adalora import AdaLoraModel
 from transformers.optimization import Adafactor
 
 from backends.dryrun.bundle import Bundle
@@ -90,12 +89,4 @@ def optimizer(bundle: Bundle) -> Update:
     if not named:
         raise UserError(f"the method {bundle.request.method!r} leaves nothing to train here")
     owners = {id(p): key.rpartition(".")[0] for key, p in named}
-    return Update(MAKERS[name]([p for _, p in named]), owners, _after(bundle))
-
-
-def _after(bundle: Bundle) -> Callable[[], None]:
-    """AdaLoRA keeps the importance of each parameter; its users call this after each step."""
-    tuner = getattr(bundle.model, "base_model", None)
-    if isinstance(tuner, AdaLoraModel):
-        return lambda: tuner.rankallocator.update_ipt(tuner.model)
-    return lambda: None
+    return Update(MAKERS[name]([p for _, p in named]), owners, bundle.after_update)

@@ -11,7 +11,8 @@ import torch
 from backends.dryrun.bundle import Bundle
 from backends.dryrun.live import Recorder
 from backends.dryrun.loops import begun, generation, precision, stepped, steps, watched
-from backends.dryrun.losses import Loss, as_reference, logps, phase, tokens
+from backends.dryrun.losses import Loss, phase, tokens
+from backends.dryrun.preferences import as_reference, logps
 
 CLIP = 0.2
 

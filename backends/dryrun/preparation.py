@@ -3,12 +3,12 @@
 from functools import partial
 from typing import Any
 
-import peft
 import torch
 from torch import nn
 from torch.utils.checkpoint import create_selective_checkpoint_contexts
 
 from backends.dryrun import Request
+from backends.dryrun.bundle import bare
 from backends.dryrun.models import on_meta
 from backends.dryrun.watch import stacks
 from knowledge.errors import UserError
@@ -47,7 +47,7 @@ def checkpointed(request: Request, model: nn.Module) -> None:
     """
     if request.checkpointing == "none":
         return
-    base = model.get_base_model() if isinstance(model, peft.PeftModel) else model
+    base = bare(model)
     how: dict[str, Any] = {"use_reentrant": False}
     if request.checkpointing == "selective":
         how["context_fn"] = partial(create_selective_checkpoint_contexts, list(KEPT))

@@ -7,9 +7,8 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
-from backends.dryrun import Request, losses, phases
-from backends.dryrun.adapters import adapted
-from backends.dryrun.bundle import Bundle
+from backends.dryrun import Request
+from backends.dryrun.bundle import Bundle, Pack
 from backends.dryrun.live import Recorder
 from backends.dryrun.loops import inference, training
 from backends.dryrun.models import DTYPES, Head, attention_note, is_encoder, on_meta
@@ -32,20 +31,31 @@ class Ready(NamedTuple):
         self.run(self.bundle, recorder)
 
 
-def _trained(loss: Callable[[Bundle, Recorder], losses.Loss]) -> Run:
-    return lambda bundle, recorder: training(bundle, recorder, partial(loss, bundle))
-
-
-RUNS: dict[str, Run] = {
-    "inference": inference,
-    "reward-model": _trained(losses.reward),
-    "dpo": _trained(losses.dpo),
-    "kto": _trained(losses.kto),
-    "orpo": _trained(losses.orpo),
-    "ppo": phases.ppo,
-    "grpo": phases.grpo,
+RUNS = {
+    "reward-model": ("losses", "reward"),
+    "dpo": ("preferences", "dpo"),
+    "kto": ("preferences", "kto"),
+    "orpo": ("preferences", "orpo"),
+    "ppo": ("phases", "ppo"),
+    "grpo": ("phases", "grpo"),
 }
-"""What a method runs; the others train on the model's own loss."""
+"""The module and function of a loss or of phases; other methods train on the model's own loss."""
+
+
+def _run(method: Method) -> Run:
+    if method.trains == "nothing":
+        return inference
+    module, name = RUNS.get(method.id, ("losses", "own"))
+    found = getattr(_module(module), name)
+    if module == "phases":
+        phases: Run = found
+        return phases
+    return lambda bundle, recorder: training(bundle, recorder, partial(found, bundle))
+
+
+def _module(name: str) -> Any:
+    """A module whose libraries only some methods need."""
+    return import_module(f"backends.dryrun.{name}")
 
 
 def prepared(request: Request, found: Any, layers: tuple[int, ...]) -> Ready:
@@ -58,13 +68,14 @@ def prepared(request: Request, found: Any, layers: tuple[int, ...]) -> Ready:
     if not {"training", "generation"} & set(method.phases):
         raise UserError(f"the method {method.id!r} runs no model here; there is nothing to trace")
     _checked(request, found, method)
-    model, notes, pack = _model(request, found, method, layers)
-    models = {"": model, **_others(request, found, method)}
-    checkpointed(request, model)
-    if "value" in models:
-        checkpointed(request, models["value"])
-    bundle = Bundle(request, models, layers, pack, (*attention_note(request, model), *notes))
-    return Ready(bundle, RUNS.get(method.id, _trained(losses.own)))
+    own = _model(request, found, method, layers)
+    models = {"": own.model, **_others(request, found, method)}
+    for role in ("", "value"):
+        if role in models:
+            checkpointed(request, models[role])
+    notes = (*attention_note(request, own.model), *own.notes)
+    bundle = Bundle(request, models, layers, own.pack, notes, own.after_update)
+    return Ready(bundle, _run(method))
 
 
 def _checked(request: Request, found: Any, method: Method) -> None:
@@ -84,29 +95,38 @@ def _checked(request: Request, found: Any, method: Method) -> None:
         raise UserError(f"the method {method.id!r} trains all weights; quant must be none")
 
 
-def _model(
-    request: Request, found: Any, method: Method, layers: tuple[int, ...]
-) -> tuple[nn.Module, tuple[str, ...], Any]:
-    """The model that trains or answers, notes, and how its special modules are filled."""
+class _Model(NamedTuple):
+    """The model that trains or answers, and what goes with it into the bundle."""
+
+    model: nn.Module
+    notes: tuple[str, ...] = ()
+    pack: Pack | None = None
+    after_update: Callable[[], None] = lambda: None
+
+
+def _model(request: Request, found: Any, method: Method, layers: tuple[int, ...]) -> _Model:
     if method.logits == "classes" and method.trains == "head":
-        return headed(request, found, layers), (), None
+        return _Model(headed(request, found, layers))
     model = on_meta(request, found, head=_head(request, found, method))
     notes: tuple[str, ...] = ()
     pack = None
     if request.quant != "none":
         try:
-            bits = import_module("backends.dryrun.quantisation")
+            bits = _module("quantisation")
         except ImportError as error:
             raise UserError(
                 f"quant {request.quant!r} is traced with bitsandbytes: {error}"
             ) from error
         notes = bits.quantised(request, model)
         pack = partial(bits.filled, dtype=DTYPES[request.weights_dtype])
-    if method.trains in ("added", "norms"):
-        model = adapted(request, model, method)
-    elif method.adapter and _with_adapter(request):
-        model = adapted(request, model, methods.find(method.adapter))
-    return model, notes, pack
+    adapter = method if method.trains in ("added", "norms") else None
+    if method.adapter and _with_adapter(request):
+        adapter = methods.find(method.adapter)
+    if adapter is None:
+        return _Model(model, notes, pack)
+    adapters = _module("adapters")
+    model = adapters.adapted(request, model, adapter)
+    return _Model(model, notes, pack, adapters.after_update(model))
 
 
 def _head(request: Request, found: Any, method: Method) -> Head:

@@ -148,10 +148,10 @@ def _spots(one: Run, place: Depth, *, everything: bool = False) -> dict[Place, t
     for window in one.recorder.peaks:
         if len(window) == 3:
             ends[window[0], window[1]] = max(ends.get((window[0], window[1]), 0), window[2] + 1)
-    for window, (size, _) in one.recorder.peaks.items():
-        for spot in _places(window, ends, place, everything=everything or len(one.layers) == 0):
-            if size > spots.get(spot, (-1,))[0]:
-                spots[spot] = (size, window)
+    for window, peak in one.recorder.peaks.items():
+        for spot in _places(window, ends, place, everything=everything):
+            if peak.bytes > spots.get(spot, (-1,))[0]:
+                spots[spot] = (peak.bytes, window)
     return spots
 
 

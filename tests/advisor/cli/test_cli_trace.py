@@ -73,6 +73,19 @@ def test_what_cannot_run_is_one_line(command: Any, arguments: tuple[str, ...], s
     assert done.err.count("\n") == 1
 
 
+def test_a_family_without_formulas_is_traced_alone(command: Any, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(
+        json.dumps({**TINY, "model_type": "glm", "pad_token_id": 0})
+    )
+    words = ("estimate", tmp_path, "--method", "full-ft", "--seq-len", "32")
+    done = command(*words, "--trace", "--json")
+    assert done.code == 0, done.err
+    assert done.json["trace"]["estimate_gib"] is None
+    assert done.json["trace"]["allocated_gib"] > 0
+    assert "no formulas" in command(*words, "--trace").out
+    assert command(*words).code == 2
+
+
 def test_only_the_document_is_printed() -> None:
     words = ["-m", "advisor", "estimate", "smollm2-135m", *JOB, "--trace", "--json"]
     done = subprocess.run([sys.executable, *words], capture_output=True, text=True, check=True)
