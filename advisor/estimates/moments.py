@@ -36,7 +36,9 @@ class Moment(NamedTuple):
 def moments(w: Workload) -> Iterator[Moment]:
     """Every moment that may be the peak of the job."""
     for stage in sharding.stages(w):
-        always = (*states.static(w, stage), Part("workspace", WORKSPACE, "of the matrix library"))
+        threads = 1 + w.trains
+        workspace = Part("workspace", threads * WORKSPACE, "of the matrix library, one a thread")
+        always = (*states.static(w, stage), workspace)
         if w.moment != "peak":
             grads = _held_gradients(w, stage) if w.trains and w.moment == "static" else ()
             yield Moment(w.moment, (*always, *grads, *_lingering(w)))

@@ -235,7 +235,7 @@ def eager_attention(
     weights = cast(g, softmax(g, weights, upcasts=upcasts), width)
     if dropout:
         weights = dropped(g, weights)
-    if returns:
+    if returns and not g.recording:
         g.scores = weights
     mixed = Made(v.symbol if v.symbol == "T*o" else q.symbol, width)
     out = g.op(mixed, [weights, v], saves=[weights, v])
@@ -249,7 +249,7 @@ def math_attention(g: Graph, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """
     width = q.bytes
     q, k, v = (cast(g, x, FP32) for x in (q, k, v))
-    q, k = copied(g, q), copied(g, k)
+    q, k, v = copied(g, q), copied(g, k, q.symbol), copied(g, v, q.symbol)
     weights = g.op(Made("T*S*a", FP32), [q, k], saves=[q, k])
     weights = g.op(weights.shape, [weights], passes=True)
     weights = _kept(g, weights)
@@ -283,12 +283,12 @@ def disentangled_attention(g: Graph, q: Tensor, k: Tensor, v: Tensor, *, dropout
     del scaled
     positions = g.new(Made("D*h", q.bytes))
     bias = None
-    for x in (q, k):
-        table = g.new(Made("B*D*q", x.bytes))
+    tables = [g.new(Made("B*D*q", q.bytes)) for _ in "qk"]
+    for x, table in zip((q, k), tables, strict=True):
         raw = g.op(Made("T*D*a", x.bytes), [x], saves=[table, x, positions])
         index = Storage(g, (g.line, "M"), 8.0)
-        chosen = g.op(scores, [raw], saves=[raw, index])
-        del table, raw, index
+        chosen = g.op(scores, [raw], saves=[index])
+        del raw, index
         part = copied(g, chosen)
         del chosen
         bias = copied(g, part) if bias is None else g.op(
@@ -296,7 +296,7 @@ def disentangled_attention(g: Graph, q: Tensor, k: Tensor, v: Tensor, *, dropout
         del part
     assert bias is not None
     weights = total(g, weights, bias)
-    del bias, positions
+    del bias, positions, tables, table
     mask = Storage(g, (g.line, "T*S"), BYTE)
     weights = g.op(scores, [weights], saves=[mask])
     weights = softmax(g, weights, upcasts=False)

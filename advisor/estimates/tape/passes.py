@@ -128,7 +128,7 @@ class _Pass:
         """
         g, s = self.g, self.s
         scores = Made("T*S*a", s.compute)
-        if s.code.returns_scores:
+        if s.code.returns_scores and not g.recording:
             g.scores = g.new(scores)
         alive = [] if g.recording else [g.new(x.shape)]
         if s.code.biased:
