@@ -10,6 +10,7 @@ from advisor.estimates.tape import passes
 from advisor.estimates.tape.passes import Peak
 from advisor.estimates.tape.shape import Shape
 from advisor.estimates.tape.tensors import ACTIVATIONS, BACKWARD, CASTED, GRADIENTS, RECOMPUTED
+from advisor.estimates.tape.tensors import LOSS as LOGITS
 from advisor.estimates.workload import Workload
 from knowledge import constants
 
@@ -139,7 +140,7 @@ def _reduced(w: Workload, shape: Shape, grads: float) -> float:
 
 def _part(w: Workload, line: str, size: float) -> Part:
     """A line of the passes as a part of the bill."""
-    if line == passes.LOSS:
+    if line == LOGITS:
         why = f"{w.batch_tokens:g} tokens x {w.outputs:g} x {w.loss_bytes:g} B at its most"
         return Part(line, size, why, LOSS, sort="loss")
     if line == GRADIENTS:
