@@ -112,7 +112,9 @@ def _pass(
         share = 0.5
     each = {name: (count + 1) / w.split.pipeline for name, count in more.items()}
     kept = {name: (count * flight - 1) * share for name, count in each.items()}
-    trained = {name: count - 1 for name, count in each.items()}
+    # Blocks that share their weights share their gradients.
+    own = w.arch.shared_groups / w.arch.layers if w.arch.shared_groups else 1.0
+    trained = {name: count * own - 1 for name, count in each.items()}
     for peak in peaks:
         window = peak.window.split()[0]
         if stage == "first" and window == "loss":

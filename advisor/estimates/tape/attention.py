@@ -72,7 +72,7 @@ def eager_attention(
 
     Args:
         width: bytes of a number of the softmax that multiplies the values.
-        returns: the block hands its scores on.
+        returns: the block hands its scores on, and holds them with and without the mask.
 
     Source: the functions eager_attention_forward of transformers 5.23.
     """
@@ -85,11 +85,13 @@ def eager_attention(
         weights = layers.copied(g, weights)
         weights = layers.kept(g, weights)
         weights = layers.copied(g, weights)
+    first = weights if returns else None
     if masked:
         weights = g.op(scores, [weights], passes=True)
     weights = layers.cast(g, softmax(g, weights, upcasts=upcasts), width)
     if dropout:
         weights = layers.dropped(g, weights)
+    del first
     if returns and not g.recording:
         g.scores = weights
     mixed = Made(v.symbol if v.symbol == "T*o" else q.symbol, width)
@@ -120,10 +122,11 @@ def sink_attention(g: Graph, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     k, v = layers.copied(g, k, q.symbol), layers.copied(g, v, q.symbol)
     scores = Made("T*S*a", q.bytes)
     weights = layers.copied(g, g.op(scores, [q, k], saves=[q, k]))
-    weights = g.op(scores, [weights], passes=True)
-    weights = layers.copied(g, weights)
-    weights = layers.copied(g, weights)
-    weights = layers.kept(g, weights)
+    masked = g.op(scores, [weights], passes=True)
+    del weights
+    joined = layers.copied(g, masked)
+    joined = layers.copied(g, joined)
+    weights = layers.kept(g, joined)
     return layers.copied(g, g.op(q.shape, [weights, v], saves=[weights, v]))
 
 

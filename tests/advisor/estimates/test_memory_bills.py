@@ -61,20 +61,20 @@ def test_quantised_weights_are_unpacked_twice() -> None:
 
 def test_logits_take_twelve_bytes() -> None:
     parts = lines(model="llama-3.1-8b", method="lora", micro_batch=2, seq_len=1024)
-    assert parts["logits and loss"] == 12 * 2 * 1024 * 128256
+    assert parts["logits and loss"] == pytest.approx(12 * 2 * 1024 * 128256)
 
 
 def test_saved_by_a_block_as_the_hooks_of_autograd_count() -> None:
-    """3216 bytes a token and block: what transformers 5.23 saves for this config in bf16."""
+    """3224 bytes a token and block: what transformers 5.23 saves for this config in bf16."""
     job = {"model": TINY, "method": "full-ft", "weights_dtype": "bf16", "checkpointing": "none"}
-    assert kept(job)["block"] == pytest.approx(3216)
+    assert kept(job)["block"] == pytest.approx(3224)
 
 
 def test_saved_by_a_block_with_lora() -> None:
-    """2904 bytes a token and block with LoRA of rank 5 in fp32 on q and v."""
+    """2912 bytes a token and block with LoRA of rank 5 in fp32 on q and v."""
     job = {"model": TINY, "method": "lora", "lora_rank": 5, "lora_targets": "q,v",
            "weights_dtype": "bf16", "checkpointing": "none"}  # fmt: skip
-    assert kept(job)["block"] == pytest.approx(2904)
+    assert kept(job)["block"] == pytest.approx(2912)
 
 
 def test_the_first_frozen_block_keeps_less() -> None:
