@@ -8,6 +8,7 @@ import click
 import msgspec
 
 from advisor import job as jobs
+from advisor.aliases import ALIASES
 from advisor.cli.output import common, print_json, screen
 from advisor.estimates import estimate as estimated
 from knowledge import gpus
@@ -38,7 +39,7 @@ def _short(name: str) -> list[str]:
     """The long names of the parallel degrees, as the contract has them."""
     return [
         "--" + alias.replace("_", "-")
-        for alias, key in jobs.ALIASES.items()
+        for alias, key in ALIASES.items()
         if key == name and alias.endswith("_parallel")
     ]
 

@@ -30,12 +30,17 @@ def view(outcome: Report | CaseReport, *, rows: bool = False) -> View:
 
 
 def _sections(outcome: Report, factor: bool, *, rows: bool) -> Iterator[Table]:
-    compared = {"this advisor": outcome.summary, **outcome.summary.baselines}
+    compared: dict[str, Scores] = {"this advisor": outcome.summary}
+    if outcome.summary.held_out is not None:
+        compared["each organisation left out of the fit"] = outcome.summary.held_out
+    compared |= outcome.summary.baselines
     if len(compared) > 1:
         yield _table("Beside simpler estimators", compared, factor)
     for name, groups in outcome.by_group.items():
         yield _table(f"By {name}", groups, factor)
-    yield _table("With one source left out", outcome.summary.leave_one_out, factor)
+    refitted = outcome.summary.held_out is not None
+    title = "Left out of the fit in turn" if refitted else "With one source left out"
+    yield _table(title, outcome.summary.leave_one_out, factor)
     if rows:
         yield Table(
             "Rows",

@@ -93,6 +93,7 @@ def _training(row: ThroughputRow, degrees: Mapping[str, int]) -> dict[str, Any]:
         checkpointing={"True": "full", "False": "none"}.get(row.act_ckpt),
         sharding=next((s for word, s in SHARDINGS.items() if word in row.parallelism), None),
         gradient_accumulation=passes,
+        fp8=any(word in row.precision for word in ("fp8", "float8")) or None,
         tokens=TRAINED_TOKENS,
     )
 
