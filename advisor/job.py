@@ -181,7 +181,7 @@ class Job(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults
     )
 
     # Hosted models and retrieval
-    requests: Annotated[Whole | None, _about("Requests to answer.")] = None
+    requests: Annotated[Whole | None, _about("Requests to answer, a month.")] = None
     tokens_in: Annotated[Quantity | None, _about("Tokens of one request.")] = None
     tokens_out: Annotated[Quantity | None, _about("Tokens of one answer.")] = None
     cached_share: Annotated[
@@ -193,7 +193,28 @@ class Job(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults
     passage_tokens: Annotated[Amount | None, _about("rag: tokens of one passage.")] = None
     passages: Annotated[Whole | None, _about("rag: passages put into one prompt.")] = None
     embedder: Annotated[str | None, _about("rag: model that embeds passages.")] = None
+
+    # Money
     spot: Annotated[bool | None, _about("Rent at spot prices.")] = None
+    owned: Annotated[bool | None, _about("The GPUs are your own: amortised, with electricity.")] = (
+        None
+    )
+    gpu_usd: Annotated[
+        Amount | None, _about("With owned: what one GPU and its share cost [USD].")
+    ] = None
+    usd_per_kwh: Annotated[Amount | None, _about("Price of electricity [USD per kWh].")] = None
+    co2_g_per_kwh: Annotated[Quantity | None, _about("CO2 of the electricity [g per kWh].")] = None
+    labels: Annotated[Whole | None, _about("Examples that people must label.")] = None
+    usd_per_label: Annotated[Amount | None, _about("Price of one label [USD].")] = None
+    people_hours: Annotated[Quantity | None, _about("Hours of your own people.")] = None
+    usd_per_hour: Annotated[Amount | None, _about("What an hour of your people costs [USD].")] = (
+        None
+    )
+    months: Annotated[Amount | None, _about("Months over which requests are counted.")] = None
+    utilisation: Annotated[
+        Annotated[float, msgspec.Meta(gt=0, le=1)] | None,
+        _about("Share of a server's capacity that traffic uses over the day."),
+    ] = None
 
 
 class Field(NamedTuple):

@@ -123,6 +123,15 @@ def progress(hours: float, goodput: float) -> float:
     return left
 
 
+def productive(hours: float, goodput: float) -> float:
+    """GPU-hours that make progress among the hours of a run: `progress` the other way round."""
+    low, high = 0.0, hours
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if middle / progress(middle, goodput) < hours else (low, middle)
+    return high
+
+
 def _factor(job: Job, w: Workload, gpu: Gpu) -> Range:
     """What experts, quantised weights and FP8 do to the speed."""
     found = Range(1.0, 1.0, 1.0)
