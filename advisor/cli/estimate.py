@@ -1,11 +1,13 @@
 """`advisor estimate`: one job by flags, or many from a file of JSON lines."""
 
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 import msgspec
+from msgspec.structs import replace
 
 from advisor import job as jobs
 from advisor.aliases import ALIASES
@@ -15,6 +17,7 @@ from knowledge import gpus
 from knowledge.errors import UserError
 from knowledge.files import text_of
 
+SHARED = ("tokens_in", "tokens_out", "months", "requests")  # with --against
 HIDDEN = {"model", "id"}  # the argument, and what only a file of jobs needs
 
 
@@ -49,23 +52,62 @@ def _short(name: str) -> list[str]:
 @click.option(
     "--jobs", "file", type=click.Path(path_type=Path), help="Many jobs, one JSON object a line."
 )
+@click.option(
+    "--against", multiple=True, metavar="'MODEL FLAGS'",
+    help="Another option: from how many requests a month on is which cheaper? Repeatable.",
+)  # fmt: skip
+@click.option(
+    "--data", type=click.Path(path_type=Path), metavar="FILE",
+    help="Count examples and tokens in a file of yours, or a folder of documents.",
+)  # fmt: skip
+@click.option("--grid", is_flag=True, help="Approach x model size: GPUs, hours and USD on a page.")
 @job_flags
 @common
-def estimate(model: str | None, file: Path | None, as_json: bool, quiet: bool, **keys: Any) -> None:
+def estimate(
+    model: str | None,
+    file: Path | None,
+    against: tuple[str, ...],
+    data: Path | None,
+    grid: bool,
+    as_json: bool,
+    quiet: bool,
+    **keys: Any,
+) -> None:
     """Memory, time and money of one job, as a bill of lines.
 
     MODEL is a catalogue id (llama-3.1-8b), a hub id, a folder or a config.json.
     """
     given = {key: value for key, value in keys.items() if value is not None}
     if file is not None:
-        if model is not None or given:
+        if model is not None or given or against or grid or data:
             raise UserError("--jobs takes everything from its file; drop the other flags")
         _many(file)
+        return
+    if grid:
+        if model is not None or against or data:
+            raise UserError("--grid has models of its own; drop MODEL, --data, --against")
+        from advisor.cli.overviews import show_grid  # only a grid needs it
+
+        show_grid(jobs.settled(given), as_json=as_json)
         return
     if model is None:
         raise UserError("no MODEL; give one, as in: advisor estimate llama-3.1-8b --method qlora")
     job = jobs.settled({"model": model, **given})
+    counted: tuple[str, ...] = ()
+    if data is not None:
+        from advisor import tokens  # readers of data, only where there is some
+
+        found = tokens.of_file(data, job.model)
+        job = tokens.having(job, found)
+        counted = (f"{data.name}: {found.texts:,} texts, {found.said}",)
+    if against:
+        from advisor.cli.overviews import show_break_even  # only a comparison needs it
+
+        others = [_other(text, given) for text in against]
+        show_break_even([job, *others], as_json=as_json)
+        return
     answer = estimated(job)
+    answer = replace(answer, assumptions=(*counted, *answer.assumptions))
     if as_json:
         print_json(answer)
         return
@@ -74,6 +116,20 @@ def estimate(model: str | None, file: Path | None, as_json: bool, quiet: bool, *
 
     card = gpus.find(job.gpu).memory_gib if job.gpu and job.gpu != "cpu" else None
     show(view(answer, _title(job), card), screen())
+
+
+def _other(text: str, given: dict[str, Any]) -> jobs.Job:
+    """The option that a text of flags means; what is asked and for how long is shared."""
+    shared = {key: given[key] for key in SHARED if key in given}
+    try:
+        words = shlex.split(text)
+    except ValueError as error:
+        raise UserError(f"--against is {text!r}: {error}") from None
+    context = estimate.make_context("--against", words)
+    own = {key: value for key, value in context.params.items() if key in jobs.Job.__struct_fields__}
+    if own.get("model") is None:
+        raise UserError(f"--against is {text!r}; it starts with a MODEL, then flags")
+    return jobs.settled({**shared, **{k: v for k, v in own.items() if v is not None}})
 
 
 def _title(job: jobs.Job) -> str:
