@@ -74,6 +74,9 @@ def _time_notes(job: Job) -> tuple[str, ...]:
         gpu = duration.card(job.gpu)
         if gpu.status == "remembered":
             notes.append(f"remembered, not read: memory, bandwidth and peak of {gpu.id}")
+        if gpu.peak("bf16") is None:
+            rate = "fp16" if gpu.peak("fp16") is not None else "fp32"
+            notes.append(f"{gpu.id} computes no bf16: its {rate} rate counts")
     if job.gpu is None:
         notes.append("no gpu given: time and money are unknown")
     elif job.examples is None and job.tokens is None and job.requests is None:

@@ -13,6 +13,7 @@ from knowledge.quantities import Range, exactly, total
 WATT_HOURS = 1e-3
 HOURS_A_YEAR = 8766.0
 GRAMS = 1e-3
+OFFERS = "quartiles over the clouds of 'advisor catalog prices'"
 
 
 class Capacity(NamedTuple):
@@ -100,7 +101,7 @@ def hours(
     usd = None if gpu_hours is None else gpu_hours.times(rent)
     clouds = f"{quote.clouds} cloud{'s' if quote.clouds > 1 else ''}, {quote.newest}"
     why = f"GPU-hours x {rent.mid:.2f} USD ({rent.low:.2f} to {rent.high:.2f}, {kind}, {clouds})"
-    return (MoneyLine("GPU rent", usd, why),), quote.newest.isoformat()
+    return (MoneyLine("GPU rent", usd, why, OFFERS),), quote.newest.isoformat()
 
 
 def _amortised(job: Job, gpu: Gpu, gpu_hours: Range | None) -> MoneyLine:

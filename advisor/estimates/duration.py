@@ -56,13 +56,14 @@ def time(job: Job, w: Workload) -> Time:
     tokens = work(job, w).tokens
     if not w.trains:
         tokens = None if job.examples is None else job.examples * (w.new_tokens or w.span)
+    one = None if w.trains else pass_seconds(job, w)
     if tokens is None:
-        return Time(None, None, speed)
+        return Time(None, None, speed, one)
     hours = exactly(tokens / HOUR).over(speed)
     if w.trains:
         hours = hours + _generation_hours(job, w, tokens)
         hours = hours.scaled(1 / progress(hours.mid, constants.find("goodput").mid))
-    return Time(hours, hours.scaled(1 / w.split.gpus), speed)
+    return Time(hours, hours.scaled(1 / w.split.gpus), speed, one)
 
 
 def training_speed(job: Job, w: Workload) -> Range | None:
@@ -88,6 +89,12 @@ def device_rate(job: Job, w: Workload) -> Range | None:
     return None if peak is None else exactly(peak)
 
 
+def _serving_rate(job: Job, w: Workload) -> Range | None:
+    """Peak with which prompts are read [FLOP/s]: that of FP8 for weights and inputs in FP8."""
+    eighth = None if job.gpu in (None, CPU) or job.quant != "fp8" else card(job.gpu).peak("fp8")
+    return device_rate(job, w) if eighth is None else exactly(eighth)
+
+
 def serving_speed(job: Job, w: Workload) -> Range | None:
     """Tokens per second and GPU that a batch writes, or reads where it writes none."""
     seconds = pass_seconds(job, w)
@@ -99,7 +106,7 @@ def serving_speed(job: Job, w: Workload) -> Range | None:
 
 def pass_seconds(job: Job, w: Workload) -> Range | None:
     """Seconds to read one batch of prompts and write its answers."""
-    rate = device_rate(job, w)
+    rate = _serving_rate(job, w)
     if rate is None:
         return None
     prompt = w.sequences * w.span * flops.blocks(w.arch, w.span)
@@ -117,6 +124,7 @@ def decode_seconds(job: Job, w: Workload) -> Range:
         return exactly(w.new_tokens * states.weights(w, "only") / 1e9).times(Range(0.03, 0.08, 0.2))
     gpu = card(job.gpu or "")
     # Ranks of tensor parallelism read their parts at once; dealt-out blocks take turns.
+    # Each part of a batch that fills the stages reads them anew, so that saves no reading.
     turns = w.split.pipeline * (w.split.weights if not w.trains else 1.0)
     active = w.arch.active_parameters() / w.arch.parameters()
     touched = min(1.0, active * (1 + 0.5 * (w.sequences - 1)))
@@ -129,7 +137,7 @@ def decode_seconds(job: Job, w: Workload) -> Range:
     cache = w.sequences * w.arch.kv_bytes(int(w.span + w.new_tokens / 2), w.kv_bits)
     traffic = w.new_tokens * (weights * turns + cache / w.split.tensor)
     compute = w.new_tokens * w.sequences * flops.forward(w.arch, w.span, w.outputs)
-    rate = device_rate(job, w)
+    rate = _serving_rate(job, w)
     floor = compute / w.split.gpus / rate.mid / 0.5 if rate is not None else 0.0
     seconds = exactly(traffic / gpu.bandwidth).over(constants.find("decode-bandwidth").range)
     launches = w.new_tokens * w.layers

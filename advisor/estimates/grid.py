@@ -42,6 +42,8 @@ class Approach(msgspec.Struct, frozen=True):
     method: str
     work: str
     monthly: bool = False
+    hosted: str = ""
+    """The method that a vendor sells it as: prompts by the token, tuning of a hosted model."""
 
 
 class Cell(msgspec.Struct, frozen=True):
@@ -70,19 +72,17 @@ class Grid(msgspec.Struct, frozen=True):
 
 
 ROWS = (
-    Approach("prompt", "inference", "requests", monthly=True),
-    Approach("rag + prompt", "inference", "retrieved", monthly=True),
+    Approach("prompt", "inference", "requests", monthly=True, hosted="prompt"),
+    Approach("rag + prompt", "inference", "retrieved", monthly=True, hosted="rag"),
     Approach("soft prompt", "soft-prompt", "examples"),
-    Approach("lora", "lora", "examples"),
+    Approach("lora", "lora", "examples", hosted="lora"),
     Approach("qlora", "qlora", "examples"),
     Approach("adapters", "adapter-sequential", "examples"),
     Approach("full fine-tuning", "full-ft", "examples"),
-    Approach("dpo", "dpo", "examples"),
+    Approach("dpo", "dpo", "examples", hosted="dpo"),
     Approach("continual pretraining", "cpt", "corpus"),
     Approach("from scratch", "scratch", "optimal"),
 )
-HOSTED = {"prompt": "prompt", "rag + prompt": "rag", "lora": "lora", "dpo": "dpo"}
-"""What a vendor sells: prompts by the token, and tuning of a hosted model."""
 
 
 def grid(base: Job) -> Grid:
@@ -143,10 +143,9 @@ def _amount(row: Approach, base: Job, parameters: float) -> Job:
 
 
 def _vendor(row: Approach, base: Job) -> Cell:
-    method = HOSTED.get(row.id)
-    if method is None:
+    if not row.hosted:
         return Cell(row.id, "vendor", None, None, None, None, False, row.monthly, "not sold")
-    job = replace(_amount(row, base, 0.0), method=method, gpu=None, n_gpus=None)
+    job = replace(_amount(row, base, 0.0), method=row.hosted, gpu=None, n_gpus=None)
     model = VENDOR if row.monthly else VENDOR_TUNED
     if row.monthly:
         job = replace(job, tokens_in=_in(base))

@@ -26,6 +26,8 @@ def useful(job: Job, w: Workload) -> Range:
 
     Not packed and of unknown length, the share is as wide as published runs make it.
     """
+    if job.packing:
+        return exactly(1.0)
     if job.tokens_per_example is not None:
         return exactly(min(1.0, job.tokens_per_example / length(job, w)))
     if job.packing is False:

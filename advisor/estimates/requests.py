@@ -20,6 +20,7 @@ REQUESTS = 1000
 PROMPT, ANSWER = 500.0, 150.0
 PASSAGE, PASSAGES = 200.0, 5
 EMBEDDER = "all-minilm-l6-v2"
+OFFERS = "the model's row of 'advisor catalog prices'"
 VECTOR_BYTES = 4.0
 TEXT_BYTES = 4.5
 """Bytes of text for one token; kept beside the vectors so that answers can cite it."""
@@ -39,7 +40,9 @@ def estimate(job: Job, method: Method) -> Estimate:
         plain = answered(job, [])
         lines = [plain, _longer(plain, longer, each * count)]
         memory, time, line, energy = _index(job, each, notes)
-        further = [line, *(_kept(memory) if job.gpu != CPU else ())]
+        further = [line]
+        if job.gpu != CPU:  # the user's own machine is there anyway
+            further += [_retrieval(job), *_kept(memory)]
     else:
         lines = [answered(job, notes)]
     lines += [*further, *cost.people(job)]
@@ -67,7 +70,7 @@ def answered(job: Job, notes: list[str], retrieved: float = 0.0) -> MoneyLine:
     guessed = job.tokens_in is None or job.tokens_out is None
     spread = None if usd is None else around(usd, GUESSED) if guessed else exactly(usd)
     why = f"{requests:g} requests x ({prompt:g} tokens in, {answer:g} out)"
-    return MoneyLine("model requests", spread, why, per="month")
+    return MoneyLine("model requests", spread, why, OFFERS, "month")
 
 
 def _longer(plain: MoneyLine, longer: MoneyLine, tokens: float) -> MoneyLine:
@@ -76,7 +79,19 @@ def _longer(plain: MoneyLine, longer: MoneyLine, tokens: float) -> MoneyLine:
     if plain.usd is not None and longer.usd is not None:
         usd = Range(*(b - a for a, b in zip(astuple(plain.usd), astuple(longer.usd), strict=True)))
     why = f"{tokens:g} tokens of passages in each prompt"
-    return MoneyLine("longer prompts", usd, why, per="month")
+    return MoneyLine("longer prompts", usd, why, OFFERS, "month")
+
+
+def _retrieval(job: Job) -> MoneyLine:
+    """Embedding a month's questions on rented cores; the search itself is small beside it."""
+    arch = architecture(job.embedder or EMBEDDER)
+    prompt = _said(job.tokens_in, PROMPT, "tokens in one request", [])
+    requests = _said(job.requests, REQUESTS, "requests", [])
+    operations = requests * prompt * flops.blocks(arch, prompt)
+    hours = exactly(operations / HOUR).over(constants.find("cpu-flops-fp32").range)
+    core = constants.find("core-usd-per-hour")
+    why = f"{requests:g} questions embedded in {hours.mid:.2g} core-hours x {core.mid:g} USD"
+    return MoneyLine("retrieval", hours.times(core.range), why, core.source, "month")
 
 
 def _kept(memory: Memory | None) -> Iterator[MoneyLine]:

@@ -14,6 +14,7 @@ from advisor.estimates import cost, states
 from advisor.estimates.cost import Capacity, Served
 from advisor.estimates.duration import CPU, card, pass_seconds
 from advisor.estimates.settling import settled
+from advisor.estimates.subject import architecture
 from advisor.job import Job
 from knowledge import constants, methods
 from knowledge.errors import UserError
@@ -33,6 +34,8 @@ def served(job: Job, batch: int = 1) -> Job:
     """The job of answering `batch` requests in one pass."""
     prompt = job.tokens_in if job.tokens_in is not None else PROMPT
     answer = job.tokens_out if job.tokens_out is not None else ANSWER
+    if reads_only(job):
+        answer = 0.0
     if (
         methods.find(job.method).trains != "nothing"
     ):  # what was trained is served merged, or in its few bits
@@ -45,6 +48,11 @@ def served(job: Job, batch: int = 1) -> Job:
         new_tokens=round(answer), micro_batch=batch, engine=job.engine or "vllm",
         tp=job.tp or (job.n_gpus if job.pp is None else None), examples=None, requests=None,
     )  # fmt: skip
+
+
+def reads_only(job: Job) -> bool:
+    """Whether the model only reads, as an encoder does: a label takes no tokens of an answer."""
+    return architecture(job.model).kind == "encoder"
 
 
 def capacity(job: Job) -> Capacity | None:
@@ -105,22 +113,24 @@ def month(job: Job) -> Served | None:
     energy = cost.energy(job, gpu_hours)
     bare, as_of = cost.hours(job, gpu_hours, energy)
     lines = [replace(line, name=f"serving: {line.name}", per="month") for line in bare]
-    shown = (
-        f"{kept.mid:g}"
-        if kept.low == kept.high
-        else f"{kept.mid:g} ({kept.low:g} to {kept.high:g})"
-    )
-    why = f"{shown} x {one.gpus} kept all month; {lines[0].why}"
+    why = f"{_kept(kept, one.gpus)} all month; {lines[0].why}"
     return Served(
         lines=(replace(lines[0], why=why), *lines[1:]),
         energy=energy, prices_as_of=as_of, capacity=one, notes=tuple(_notes(job, one)),
     )  # fmt: skip
 
 
+def _kept(replicas: Range, gpus: int) -> str:
+    """The replicas in words: 1 GPU, 3 GPUs (2 to 8), 2 x 4 GPUs."""
+    each = f" x {gpus} GPUs" if gpus > 1 else " GPU" if replicas.high == 1 else " GPUs"
+    between = f" ({replicas.low:g} to {replicas.high:g})" if replicas.low < replicas.high else ""
+    return f"{replicas.mid:g}{each}{between}"
+
+
 def _notes(job: Job, one: Capacity) -> Iterator[str]:
     if job.tokens_in is None:
         yield f"{PROMPT:g} tokens in one request"
-    if job.tokens_out is None:
+    if job.tokens_out is None and not reads_only(job):
         yield f"{ANSWER:g} tokens in one answer"
     if job.engine is None:
         yield "served by an engine that batches, such as vllm"

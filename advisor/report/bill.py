@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from advisor.estimates.records import Estimate, Memory, Money, MoneyLine, Time
 from advisor.report.view import Line, Table, Text, View
 from advisor.report.words import dated, duration, interval, rounded, usd
-from knowledge.quantities import HOUR
+from knowledge.quantities import HOUR, Range
 
 
 def view(estimate: Estimate, title: str, card_gib: float | None = None) -> View:
@@ -87,17 +87,22 @@ def _money(money: Money) -> Table:
     """The lines; where some come back, what is paid once, each month and in all."""
     lines = [(line.name, _paid(line), line.why) for line in money.lines]
     if money.monthly is not None and money.once is not None and len(lines) > 1:
-        lines.append(("once", usd(money.once), "the lines that do not come back"))
-        lines.append(("each month", usd(money.monthly), "the lines that do"))
+        lines.append(("once", _dollars(money.once), "the lines that do not come back"))
+        lines.append(("each month", _dollars(money.monthly), "the lines that do"))
     if len(lines) > 1:
         months = f"once, and {money.months:g} x each month" if money.monthly else "of the lines"
-        lines.append(("total", usd(money.usd, at_least=money.at_least), months))
+        lines.append(("total", _dollars(money.usd, at_least=money.at_least), months))
     return Table("Money", ("line", "USD", "why"), tuple(lines))
 
 
 def _paid(line: MoneyLine) -> str:
-    shown = usd(line.usd)
+    shown = _dollars(line.usd)
     return f"{shown} a month" if line.per == "month" and line.usd is not None else shown
+
+
+def _dollars(range_: Range | None, *, at_least: bool = False) -> str:
+    """Dollars under a heading that says so."""
+    return usd(range_, at_least=at_least).replace(" USD", "")
 
 
 def _footer(estimate: Estimate) -> Iterator[str]:

@@ -134,6 +134,56 @@ def test_a_50b_on_708b_tokens(tokens: float, hours: float) -> None:
     assert answer.time.gpu_hours.low < hours < answer.time.gpu_hours.high
 
 
+def test_a_distilled_classifier_against_an_api() -> None:
+    """A million texts a month, 200 tokens in, 5 out: 0.06 USD per 1,000 asked of gpt-5-mini; a
+    small encoder keeps one L4 busy for minutes, so its month costs the card's rent."""
+    price = prices.find_api("gpt-5-mini")
+    rent = prices.rent("L4")
+    assert price.input is not None and price.output is not None and rent is not None
+    asked = of(model="gpt-5-mini", method="prompt", requests=1_000_000, tokens_in=200, tokens_out=5)
+    assert usd(asked).mid == pytest.approx(200 * price.input + 5 * price.output)
+    tuned = of(model="modernbert-base", method="head-ft", train="all", gpu="L4", examples=2000,
+               epochs=3, requests=1_000_000, tokens_in=200)  # fmt: skip
+    assert tuned.money.monthly is not None and tuned.money.once is not None
+    assert tuned.money.monthly.mid == pytest.approx(730.5 * rent.mid)
+    assert tuned.money.once.mid < 1.0
+    assert tuned.time is not None and tuned.time.requests_per_second is not None
+    assert tuned.time.requests_per_second.low > 1_000_000 / (730.5 * 3600)
+
+
+@pytest.mark.parametrize("gpu", ["T4", "V100-SXM2-32GB"])
+def test_a_gpu_without_bf16_is_said(gpu: str) -> None:
+    answer = of(model="gpt2", method="full-ft", gpu=gpu, examples=100)
+    assert any("no bf16" in note for note in answer.assumptions)
+    with pytest.raises(UserError, match="no FP8"):
+        of(model="gpt2", method="full-ft", gpu=gpu, examples=100, fp8=True)
+
+
+def test_training_in_fp8_is_a_little_faster() -> None:
+    job = {"model": "llama-3.1-8b", "method": "cpt", "gpu": "H100-SXM-80GB", "tokens": 1e8}
+    plain, eighth = (of(**job, fp8=fp8).time for fp8 in (False, True))
+    assert plain is not None and plain.gpu_hours is not None
+    assert eighth is not None and eighth.gpu_hours is not None
+    assert 1.0 < plain.gpu_hours.mid / eighth.gpu_hours.mid < 1.5
+
+
+def test_examples_that_are_not_packed_are_padded() -> None:
+    job = {"model": "llama-3.1-8b", "method": "lora", "gpu": "H100-SXM-80GB", "seq_len": 2048,
+           "examples": 1000, "tokens_per_example": 200}  # fmt: skip
+    packed, one, eight = (
+        of(**job, **more).time
+        for more in ({"packing": True}, {"micro_batch": 1}, {"micro_batch": 8})
+    )
+    assert packed is not None and packed.gpu_hours is not None
+    assert one is not None and one.gpu_hours is not None
+    assert eight is not None and eight.gpu_hours is not None
+    assert packed.gpu_hours.mid < eight.gpu_hours.mid
+    assert packed.gpu_hours.mid < one.gpu_hours.mid
+    unknown = of(**{**job, "tokens_per_example": None}, packing=False).time
+    assert unknown is not None and unknown.tokens_per_second is not None
+    assert unknown.tokens_per_second.high > 8 * unknown.tokens_per_second.low
+
+
 SERVED = {"model": "llama-3.2-1b", "gpu": "L4"}
 
 
