@@ -12,9 +12,9 @@ from typing import Literal
 
 import msgspec
 
-from knowledge.parts import Experts, Latent, Linear
+from knowledge.parts import Code, Experts, Latent, Linear
 
-__all__ = ["Architecture", "Experts", "Kind", "Latent", "Linear"]
+__all__ = ["Architecture", "Code", "Experts", "Kind", "Latent", "Linear"]
 
 Kind = Literal["decoder", "encoder", "encoder-decoder"]
 Norm = Literal["rms", "layer", "plain"]
@@ -49,6 +49,8 @@ class Architecture(msgspec.Struct, frozen=True, kw_only=True):
     positions: Positions = "rotary"
     position_parameters: int = 0
     """Parameters of learned, relative or disentangled position tables, all stacks together."""
+    relative_rows: int = 0
+    """Rows of a table of relative positions that queries and keys are compared with."""
     rotary_dim: int = 0
     """Dimensions of a head that are rotated; 0: none."""
     token_types: int = 0
@@ -94,6 +96,7 @@ class Architecture(msgspec.Struct, frozen=True, kw_only=True):
     attention_dropout: float = 0.0
     experts: Experts | None = None
     latent: Latent | None = None
+    code: Code = Code()
     shared_groups: int = 0
     """ALBERT: how many different blocks there are; 0: each layer has its own."""
 

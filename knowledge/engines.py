@@ -35,6 +35,10 @@ class Engine(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     # Activations
     fused_norm: bool = False
     """Norms keep their input only, not a copy in fp32."""
+    fused_activation: bool = False
+    """Every activation function is one kernel that keeps its input."""
+    code: Mapping[str, str | bool] = {}
+    """Fields of `knowledge.parts.Code` in which the engine's code differs from transformers'."""
     fused_mlp: bool = False
     """Gate and activation are recomputed in the backward pass."""
     repeats_kv: bool = False

@@ -66,9 +66,11 @@ class Method(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """Sequences the model reads for one example (chosen and rejected: 2)."""
     group: bool = False
     """Several completions are sampled for each prompt (`completions` of the job)."""
-    logits: Literal["vocabulary", "chosen-token", "classes"] = "vocabulary"
-    """What the head gives: loss over the vocabulary, log-probabilities of given tokens (kept in
-    fp32 beside), or a few classes or a score."""
+    logits: Literal["vocabulary", "chosen-token", "preferred", "classes"] = "vocabulary"
+    """What the head gives: loss over the vocabulary, log-probabilities of given tokens, both from
+    the same logits, or a few classes or a score."""
+    scores_within: bool = False
+    """Scoring happens while the activations of the pass that trains are kept."""
     extra_models: tuple[Extra, ...] = ()
     added: Added = Added()
     """What is added and trained."""
@@ -78,14 +80,30 @@ class Method(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """Linears that are changed unless the job says otherwise; empty: none."""
     defaults: Mapping[str, float] = {}
     """Sizes used unless the job says otherwise: rank, block, tokens, width, new_layers."""
+    acts: Literal[
+        "",
+        "low-rank",
+        "magnitude",
+        "kept",
+        "scales",
+        "after",
+        "beside",
+        "prefix",
+        "prompts",
+        "rows",
+    ] = ""
+    """How it changes a pass: a low-rank product beside each target, likewise with magnitudes, a
+    change described by what it keeps, outputs (of the MLP's last matrix: inputs) scaled, a
+    bottleneck after or beside sublayers, keys and values before the cached ones, prompts that are
+    attended to apart, rows of the embedding replaced."""
     saves_target_input: bool = False
-    """The input of each target is kept for the backward pass."""
+    """kept: the input of each target, in the format of what is added."""
     saves_target_output: bool = False
-    """The output of each target is kept for the backward pass."""
+    """kept: the target's own output."""
+    saves_change: bool = False
+    """kept: what is added to the output."""
     saved_per_target: Terms = {}
-    """Further 16-bit elements kept for each target, sizes as in `Added` and `batch_tokens`."""
-    saved_per_block: Terms = {}
-    """Likewise for each block."""
+    """kept: further numbers for each target, sizes as in `Added` and `batch_tokens`."""
     adapter: str = ""
     """All weights train by default; the method whose adapter may be trained in their place."""
     added_sequence: bool = False

@@ -1,6 +1,44 @@
 """Parts of an architecture that have a shape of their own."""
 
+from typing import Literal
+
 import msgspec
+
+
+class Code(msgspec.Struct, frozen=True, kw_only=True):
+    """How transformers computes a family where its memory depends on it, beyond the shape.
+
+    Read in the modelling files of transformers 5.23.
+    """
+
+    norm: Literal["scale-last", "cast-last", "one-plus", "narrow", "kernel", "fp32"] = "scale-last"
+    """Root-mean-square norms are computed in fp32 and then cast and scaled (scale-last), scaled
+    and then cast (cast-last), scaled by 1 + weight (one-plus), or only their variance is in fp32
+    (narrow); layer norms are one kernel, or spelt out in fp32."""
+    rotation: Literal["half", "part", "fp32", "complex", "interleaved", "pairs"] = "half"
+    """Rotary positions: over whole heads, over a part that is joined to the rest again, in fp32,
+    as complex numbers, in interleaved halves, in pairs."""
+    attention: Literal["any", "eager", "wide", "math", "sinks", "disentangled"] = "any"
+    """`any` implementation may be chosen; else scores are always formed: plainly, from fp32
+    queries and keys (GPT-J), by torch's plain mathematics in fp32 where no kernel takes the shapes
+    (one key for all heads under a mask), with sinks beside them, or disentangled (DeBERTa)."""
+    biased: bool = False
+    """A learned relative bias is added to the scores, and kept for each layer."""
+    masked: bool = False
+    """The mask is written out for each layer even where a causal kernel would do."""
+    scaled_queries: bool = False
+    scaled_residual: bool = False
+    """What a sublayer gives is multiplied before it is added."""
+    scaled_logits: bool = False
+    inner_dropout: bool = False
+    """Dropout between the two matrices of the MLP."""
+    fused_read: Literal["apart", "views", "slices", "copies"] = "apart"
+    """How queries, keys and values come from one product, where the library has one: as views
+    with one gradient, as slices with a gradient each, as copies."""
+    clamped_experts: bool = False
+    """Experts gate by clamped products (gpt-oss)."""
+    caches: bool = False
+    """Keys and values go through a cache even in training (encoder-decoders)."""
 
 
 class Experts(msgspec.Struct, frozen=True, kw_only=True):

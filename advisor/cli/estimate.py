@@ -10,6 +10,7 @@ import msgspec
 from msgspec.structs import replace
 
 from advisor import job as jobs
+from advisor import tracing
 from advisor.aliases import ALIASES
 from advisor.cli.output import common, print_json, screen
 from advisor.estimates import estimate as estimated
@@ -61,6 +62,8 @@ def _short(name: str) -> list[str]:
     help="Count examples and tokens in a file of yours, or a folder of documents.",
 )  # fmt: skip
 @click.option("--grid", is_flag=True, help="Approach x model size: GPUs, hours and USD on a page.")
+@click.option("--trace", is_flag=True, help="Also run the model's own code on fake tensors.")
+@click.option("--measure", is_flag=True, help="Also run two real steps with random weights here.")
 @job_flags
 @common
 def estimate(
@@ -69,6 +72,8 @@ def estimate(
     against: tuple[str, ...],
     data: Path | None,
     grid: bool,
+    trace: bool,
+    measure: bool,
     as_json: bool,
     quiet: bool,
     **keys: Any,
@@ -79,7 +84,7 @@ def estimate(
     """
     given = {key: value for key, value in keys.items() if value is not None}
     if file is not None:
-        if model is not None or given or against or grid or data:
+        if model is not None or given or against or grid or data or trace or measure:
             raise UserError("--jobs takes everything from its file; drop the other flags")
         _many(file)
         return
@@ -108,14 +113,18 @@ def estimate(
         return
     answer = estimated(job)
     answer = replace(answer, assumptions=(*counted, *answer.assumptions))
+    runs = tracing.runs(job, answer, trace=trace, measure=measure) if trace or measure else {}
     if as_json:
-        print_json(answer)
+        print_json({**msgspec.to_builtins(answer), **runs} if runs else answer)
         return
     from advisor.report.bill import view  # the page's makers, only when people look
+    from advisor.report.dryrun import sections
     from advisor.report.terminal import show
 
     card = gpus.find(job.gpu).memory_gib if job.gpu and job.gpu != "cpu" else None
-    show(view(answer, _title(job), card), screen())
+    shown = view(answer, _title(job), card)
+    shown = msgspec.structs.replace(shown, sections=(*sections(runs), *shown.sections))
+    show(shown, screen())
 
 
 def _other(text: str, given: dict[str, Any]) -> jobs.Job:

@@ -7,6 +7,8 @@ from advisor.estimates.workload import Workload
 from knowledge import constants
 from knowledge.quantities import GIB, Range, exactly
 
+MISSED = 0.85
+"""A length that is only a cap may be missed by so much."""
 SHOWN = 1e-4
 """Lines below a ten-thousandth of the total are left out of nothing but the sum of the rest."""
 
@@ -19,22 +21,30 @@ def memory(w: Workload) -> Memory:
     Off by: see `advisor validate memory`.
     """
     bills = tuple(moments(w))
-    peak = max(bills, key=lambda bill: bill.size)
-    allocated = _spread(w, peak)
+    top = max(bills, key=lambda bill: bill.size)
+    allocated = _spread(w, top)
     held = constants.find("reserved").range
     reserved = Range(allocated.low * held.low, allocated.mid * held.mid, allocated.high * held.high)
-    outside = constants.find("process-gib" if w.on_cpu else "context-gib").range
-    card = reserved + outside.scaled(GIB)
-    if w.split.gpus > 1:
-        card = card + constants.find("communication-gib").range.scaled(GIB)
+    card = reserved + outside(w).scaled(GIB)
     return Memory(
         allocated=allocated.scaled(1 / GIB),
         reserved=reserved.scaled(1 / GIB),
         card=card.scaled(1 / GIB),
-        lines=tuple(_line(part) for part in peak.parts if part.size > SHOWN * peak.size),
-        peak_phase=peak.phase,
+        lines=tuple(_line(part) for part in top.parts if part.size > SHOWN * top.size),
+        peak_phase=top.phase,
         static_gib=_static(bills) / GIB,
     )
+
+
+def peak(w: Workload) -> Moment:
+    """The bill of the moment at which most is alive."""
+    return max(moments(w), key=lambda bill: bill.size)
+
+
+def outside(w: Workload) -> Range:
+    """What the card shows beside the allocator [GiB]: context, communication, the process."""
+    found = constants.find("process-gib" if w.on_cpu else "context-gib").range
+    return found + constants.find("communication-gib").range if w.split.gpus > 1 else found
 
 
 def _line(part: Part) -> Line:
@@ -53,6 +63,6 @@ def _spread(w: Workload, bill: Moment) -> Range:
     for part in bill.parts:
         spread = constants.find(f"spread-{part.sort}").range
         if w.reach < 1 and part.sort in ("activation", "loss"):
-            spread = Range(spread.low * 0.85, spread.mid, spread.high)
+            spread = Range(spread.low * MISSED, spread.mid, spread.high)
         total = total + spread.scaled(part.size)
     return total

@@ -1,11 +1,15 @@
 """The moments at which memory may peak, each as a bill: loss, backward, optimizer step, ..."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from advisor.estimates import activations, sharding, states
+from advisor.estimates import sharding, sizes, states
 from advisor.estimates.arithmetic import larger, smaller
 from advisor.estimates.states import Part
+from advisor.estimates.tape import passes
+from advisor.estimates.tape.passes import Peak
+from advisor.estimates.tape.shape import Shape
+from advisor.estimates.tape.tensors import ACTIVATIONS, BACKWARD, CASTED, GRADIENTS, RECOMPUTED
 from advisor.estimates.workload import Workload
 from knowledge import constants
 
@@ -42,28 +46,19 @@ def moments(w: Workload) -> Iterator[Moment]:
                 yield from training(w, stage, always)
             elif phase == "generation":
                 yield generation(w, always)
-            elif phase == "scoring":
-                yield scoring(w, always)
+            elif phase == "scoring" and w.scores:
+                yield from scoring(w, always)
 
 
 def training(w: Workload, stage: str, always: tuple[Part, ...]) -> Iterator[Moment]:
-    """Loss, backward pass and optimizer step of one stage."""
+    """Forward and backward pass, and the optimizer step, of one stage."""
     gathered = _gathered(w)
-    kept = _kept(w, stage)
-    held = _held_gradients(w, stage) if w.accumulates else ()
-    formed = activations.formed(w)
-    if formed:
-        kept = (
-            *kept,
-            Part("update matrices", formed, "formed for each target and kept", sort="activation"),
-        )
-    if stage != "first":
-        yield Moment("loss", (*always, *held, *gathered, *kept, *_logits(w), *_head_unpacked(w)))
-    block = _one_block(w)
-    yield Moment("backward", (*always, *held, *gathered, *kept, *block, *_unpacked(w)))
-    if not w.accumulates:
-        held = _held_gradients(w, stage)
-        yield Moment("backward", (*always, *held, *gathered, *block, *_unpacked(w)))
+    early = _held_gradients(w, stage) if w.accumulates else ()
+    for window, lines in _walked(w, stage):
+        unpacked = _head_unpacked(w) if window == "loss" else _unpacked(w)
+        parts = tuple(_part(w, line, size) for line, size in lines.items() if size > 0)
+        yield Moment(window, (*always, *early, *gathered, *parts, *unpacked))
+    held = _held_gradients(w, stage)
     copied = states.trained(w, stage) / w.split.states
     if w.engine.step_elements is not None:
         copied = smaller(copied, w.engine.step_elements)
@@ -73,8 +68,92 @@ def training(w: Workload, stage: str, always: tuple[Part, ...]) -> Iterator[Mome
     yield Moment("optimizer step", (*always, *held, *(step if foreach else ())))
 
 
+def _walked(w: Workload, stage: str) -> Iterator[tuple[str, dict[str, float]]]:
+    """The moments of one forward and backward pass: window, and bytes by line.
+
+    Where a second model trains beside (a value model) its pass comes after the first forward
+    pass, and its backward pass first.
+    """
+    shape = sizes.shape(w)
+    pair = any(extra.trained for extra in w.method.extra_models)
+    more = states.extra_gradients(w, stage)
+    for window, lines in _pass(w, stage, shape, passes.training(shape, sizes.stacks(w)[0])):
+        if pair and more and not w.accumulates:
+            lines[GRADIENTS] = lines.get(GRADIENTS, 0.0) + more
+        yield window, lines
+    if pair:
+        first = _kept(w, stage)
+        score = shape._replace(head="classes")
+        for window, lines in _pass(w, stage, score, passes.training(score, sizes.stacks(w)[0])):
+            yield window, {x: lines.get(x, 0.0) + first.get(x, 0.0) for x in {**lines, **first}}
+
+
+def _kept(w: Workload, stage: str) -> dict[str, float]:
+    """What a forward pass leaves for the backward pass, bytes by line."""
+    shape = sizes.shape(w)
+    ((_, lines),) = _pass(w, stage, shape, (passes.held(shape, sizes.stacks(w)[0]),))
+    return lines
+
+
+def _pass(
+    w: Workload, stage: str, shape: Shape, peaks: Iterable[Peak]
+) -> Iterator[tuple[str, dict[str, float]]]:
+    _, more = sizes.stacks(w)
+    named = sizes.values(w)
+    if shape.head == "classes":
+        named["C"] = w.outputs if w.method.logits == "classes" or w.outputs != w.arch.vocab else 1.0
+    flight = sharding.in_flight(w, stage)
+    selective = w.checkpointing == "selective"
+    share = 0.0 if w.checkpointing == "full-offloaded" else 1.0
+    if selective and not passes.forms_scores(shape):
+        share = 0.5
+    each = {name: (count + 1) / w.split.pipeline for name, count in more.items()}
+    kept = {name: (count * flight - 1) * share for name, count in each.items()}
+    trained = {name: count - 1 for name, count in each.items()}
+    for peak in peaks:
+        window = peak.window.split()[0]
+        if stage == "first" and window == "loss":
+            continue
+        lines = sizes.amounts(peak, kept, trained, named, "S" if selective else "")
+        grads = lines.pop(GRADIENTS, 0.0)
+        if grads and not w.accumulates:
+            lines[GRADIENTS] = _reduced(w, shape, grads)
+        yield WINDOWS.get(window, window), lines
+
+
+WINDOWS = {"before": "backward", "end": "backward"}
+
+
+def _reduced(w: Workload, shape: Shape, grads: float) -> float:
+    """Gradients as they are held: in their own format, shared out, or applied at once."""
+    n = w.numbers
+    if w.adapter is not None:
+        return grads / w.split.weights
+    if n.in_backward:
+        return smaller(grads, n.gradient * w.counts.largest_matrix)
+    host = 0.0 if w.split.offload_states else 1.0
+    return grads * n.gradient / shape.weight / w.split.gradients * host
+
+
+def _part(w: Workload, line: str, size: float) -> Part:
+    """A line of the passes as a part of the bill."""
+    if line == passes.LOSS:
+        why = f"{w.batch_tokens:g} tokens x {w.outputs:g} x {w.loss_bytes:g} B at its most"
+        return Part(line, size, why, LOSS, sort="loss")
+    if line == GRADIENTS:
+        return Part(line, size, "of what has been passed backwards so far", states.ZERO)
+    why = {
+        ACTIVATIONS: f"kept by {w.trained_blocks:g} blocks for {w.batch_tokens:g} tokens",
+        CASTED: "made once for a pass",
+        RECOMPUTED: "its activations, made anew",
+        BACKWARD: "of its inner tensors",
+    }[line]
+    return Part(line, size, why, SAVED, sort="activation")
+
+
 def generation(w: Workload, always: tuple[Part, ...]) -> Moment:
     """Writing answers: the cache of prompt and answer, one block's work, a row of logits."""
+    shape = sizes.shape(w)._replace(head="none")
     # A sequence that is learnt from counts its answer already.
     length = w.span if w.trains else w.span + w.new_tokens
     cache = w.sequences * w.arch.kv_bytes(int(length), w.kv_bits) / w.split.tensor
@@ -92,7 +171,10 @@ def generation(w: Workload, always: tuple[Part, ...]) -> Moment:
                 sort="cache",
             )
         )
-    work = w.batch_tokens * activations.forward(w)
+    work = max(
+        sum(lines.values())
+        for _, lines in _pass(w, "last", shape, passes.forward(shape, sizes.stacks(w)[0]))
+    )
     logits_tokens = w.batch_tokens if w.engine.prefill_logits == "all" else w.sequences
     logits = logits_tokens * w.outputs * (w.numbers.compute + 4.0) / w.split.tensor
     parts.append(
@@ -103,80 +185,23 @@ def generation(w: Workload, always: tuple[Part, ...]) -> Moment:
     return Moment("generation", (*always, *parts, *_unpacked(w)))
 
 
-def scoring(w: Workload, always: tuple[Part, ...]) -> Moment:
-    """Log-probabilities of given tokens, nothing kept for a backward pass."""
-    logits = w.batch_tokens * w.outputs / w.split.tensor * (w.numbers.compute + 8.0)
-    work = w.batch_tokens * activations.forward(w)
-    part = Part(
-        "scoring", larger(work, logits), "logits in 16 bits, in fp32 and their softmax", sort="loss"
-    )
-    return Moment("scoring", (*always, *_gathered(w), part, *_unpacked(w)))
+def scoring(w: Workload, always: tuple[Part, ...]) -> Iterator[Moment]:
+    """Log-probabilities of given tokens, nothing kept of this pass for a backward pass."""
+    stage = "only" if w.split.pipeline == 1 else "last"
+    within = _kept(w, stage) if w.method.scores_within else {}
+    shape = sizes.shape(w)
+    for _, lines in _pass(w, stage, shape, passes.forward(shape, sizes.stacks(w)[0])):
+        both = {x: lines.get(x, 0.0) + within.get(x, 0.0) for x in {**lines, **within}}
+        parts = tuple(_part(w, line, size) for line, size in both.items() if size > 0)
+        yield Moment("scoring", (*always, *_gathered(w), *parts, *_unpacked(w)))
 
 
 def _gathered(w: Workload) -> tuple[Part, ...]:
-    size = sharding.unsharded(w) + sharding.autocast_copies(w)
+    size = sharding.unsharded(w)
     if not size:
         return ()
     return (Part("gathered weights and gradients", size, "whole blocks while they compute",
                  "https://arxiv.org/abs/2304.11277", sort="gathered"),)  # fmt: skip
-
-
-def _kept(w: Workload, stage: str) -> tuple[Part, ...]:
-    """Activations kept from the forward to the backward pass."""
-    flight = sharding.in_flight(w, stage)
-    blocks = w.trained_blocks / w.split.pipeline
-    if not blocks:
-        return ()
-    saved = activations.block(w).bytes_per_token(w)
-    stored = activations.checkpoint(w)
-    per, words = {
-        "none": (saved, f"{saved:.0f} B a token and block"),
-        "selective": (_selective(w, saved), "matrix products and attention kept, the rest anew"),
-        "full": (stored, f"each block's input, {stored:.0f} B a token"),
-        "full-offloaded": (0.0, "block inputs in host memory"),
-    }[w.checkpointing]
-    last = activations.last_norm(w) if stage != "first" else 0.0
-    models = 1 + sum(extra.trained for extra in w.extras)
-    size = models * flight * w.batch_tokens * (blocks * per + last)
-    words += f"; {models} models" if models > 1 else ""
-    return (Part("activations", size,
-                 f"{w.batch_tokens:g} tokens x {blocks:g} blocks; {words}",
-                 SAVED, sort="activation"),)  # fmt: skip
-
-
-def _selective(w: Workload, saved: float) -> float:
-    """Selective checkpointing: without the scores; the scores are what it drops first."""
-    if activations.keeps_scores(w):
-        return saved - activations.score_part(w)
-    return 0.5 * saved
-
-
-def _one_block(w: Workload) -> tuple[Part, ...]:
-    """One block's backward pass: its gradients, and what is recomputed of it."""
-    if not w.trained_blocks:
-        work = w.batch_tokens * activations.forward(w)
-        return (
-            Part(
-                "one block's forward pass",
-                work,
-                "nothing is kept, the blocks are frozen",
-                sort="activation",
-            ),
-        )
-    work = w.batch_tokens * activations.working(w)
-    parts = [Part("one block's gradients", work, "of its inner tensors", SAVED, sort="activation")]
-    if w.checkpointing in ("full", "full-offloaded"):
-        again = w.batch_tokens * activations.block(w).bytes_per_token(w)
-        parts.append(
-            Part(
-                "one block recomputed",
-                again,
-                "its activations, made anew",
-                SAVED,
-                sort="activation",
-            )
-        )
-    return tuple(parts)
 
 
 def _held_gradients(w: Workload, stage: str) -> tuple[Part, ...]:
@@ -184,17 +209,6 @@ def _held_gradients(w: Workload, stage: str) -> tuple[Part, ...]:
     if not size:
         return ()
     return (Part("gradients", size, "of all that trains", states.ZERO),)
-
-
-def _logits(w: Workload) -> tuple[Part, ...]:
-    if not w.outputs:
-        return ()
-    elements = w.batch_tokens * w.outputs / w.split.tensor
-    if not w.over_vocabulary:
-        elements = w.sequences * w.outputs
-    return (Part("logits and loss", elements * w.loss_bytes,
-                 f"{w.batch_tokens:g} tokens x {w.outputs:g} x {w.loss_bytes:g} B",
-                 LOSS, sort="loss"),)  # fmt: skip
 
 
 def _lingering(w: Workload) -> tuple[Part, ...]:

@@ -113,8 +113,10 @@ def counted(
         for word in train_also.split(",")
     )
     base = linears + embedding + head + rest
+    # A pooler trains with the blocks below it.
+    top = head if trained_share > 0 else arch.hidden * outputs
     trained = {
-        "all": base, "head": head + trained_share * (linears + rest), "norms": norms(arch),
+        "all": base, "head": top + trained_share * (linears + rest), "norms": norms(arch),
     }.get(method.trains, 0.0)  # fmt: skip
     if trained_share >= 1 and method.trains == "head":
         trained = base

@@ -91,6 +91,7 @@ class _Settling:
             kv_bits=job.kv_bits or 8 * numbers.compute,
             accumulates=(job.gradient_accumulation or 1) > 1 or self.engine.keeps_gradients,
             moment=job.phase or "peak",
+            scores=not (method.scores_within and job.reference == "precomputed"),
             reach=1.0 if job.seq_len_is in (None, "exact") else 0.0,
             gpu=job.gpu, assumptions=tuple(self.notes),
         )  # fmt: skip

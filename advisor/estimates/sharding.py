@@ -55,13 +55,6 @@ def in_flight(w: Workload, stage: str) -> float:
     return float(w.split.pipeline) + more
 
 
-def autocast_copies(w: Workload) -> float:
-    """16-bit copies of fp32 weights that autocast keeps through forward and backward [bytes]."""
-    if not w.numbers.autocast or w.split.weights > 1:
-        return 0.0
-    return w.numbers.compute * (w.counts.linears + w.counts.head) / w.split.tensor
-
-
 def unsharded(w: Workload) -> float:
     """Gathered weights and whole gradients alive at once under full sharding [bytes].
 

@@ -113,6 +113,8 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True):
     kv_bits: float
     accumulates: bool
     moment: str
+    scores: bool
+    """Another pass gives log-probabilities: of a reference, or of what was sampled."""
     reach: float
     """Share of the stated sequence length that is likely reached (1: exact)."""
     gpu: str | None
@@ -122,6 +124,13 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True):
     def batch_tokens(self) -> float:
         """Tokens that one GPU computes in one pass."""
         return self.sequences * self.tokens
+
+    @property
+    def logit_tokens(self) -> float:
+        """Tokens for which logits are formed: all, or those of the answers and one before."""
+        if self.method.group and 0 < self.new_tokens < self.tokens:
+            return self.sequences * (self.new_tokens + 1)
+        return self.batch_tokens
 
     @property
     def over_vocabulary(self) -> bool:

@@ -84,7 +84,8 @@ def _added(report: Report, points: Iterable[refit.Point | None]) -> Report:
         source: scores([row for row in counted if row.group["source"] == source], factor)
         for source in sources
     }
-    summary = replace(report.summary, leave_one_out=left_out, held_out=scores(counted, factor))
+    left_out["all"] = scores(counted, factor)
+    summary = replace(report.summary, leave_one_out=left_out)
     return replace(report, summary=summary)
 
 

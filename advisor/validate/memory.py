@@ -3,10 +3,14 @@
 from collections.abc import Iterable
 from typing import Any
 
+from msgspec.structs import replace
+
 from advisor.estimates.records import Estimate
-from advisor.validate import subject
+from advisor.estimates.settling import settled as workload
+from advisor.job import settled
+from advisor.validate import memory_constants, subject
 from advisor.validate.prediction import Predict, asked, predicted, present
-from advisor.validate.records import Report, Row, document, report
+from advisor.validate.records import Report, Row, Scores, document, off_by, report, scores
 from knowledge import gpus
 from knowledge.measured import MemoryRow
 from knowledge.quantities import Range
@@ -24,8 +28,42 @@ METHODS = {"pretrain": "scratch", "sft": "full-ft", "rlhf": "ppo"}
 
 
 def memory(rows: Iterable[MemoryRow], predict: Predict = predicted) -> Report:
-    """Every row predicted in its own metric and phase [GiB per GPU], and the scores."""
-    return report("memory", (_row(row, predict) for row in rows))
+    """Every row predicted in its own metric and phase [GiB per GPU], and the scores.
+
+    `leave_one_out` scores each source's rows with constants fitted to all other sources; "all"
+    puts them together. What is fitted: `memory_constants`.
+    """
+    listed = list(rows)
+    whole = report("memory", (_row(row, predict) for row in listed))
+    if predict is not predicted:
+        return whole
+    summary = replace(whole.summary, leave_one_out=_left_out(listed, whole.rows))
+    return replace(whole, summary=summary)
+
+
+def _left_out(rows: Iterable[MemoryRow], figures: Iterable[Row]) -> dict[str, Scores]:
+    bills = [
+        (figure, _held(row, figure))
+        for row, figure in zip(rows, figures, strict=True)
+        if figure.unscored is None and figure.predicted
+    ]
+    start = memory_constants.packaged()
+    found: dict[str, list[Row]] = {}
+    for source in dict.fromkeys(bill.source for _, bill in bills):
+        others = memory_constants.fitted((b for _, b in bills if b.source != source), start)
+        found[source] = [
+            replace(figure, low=got.low, mid=got.mid, high=got.high)
+            for figure, bill in bills
+            if bill.source == source
+            for got in (memory_constants.figure(bill, others),)
+        ]
+    every = {"all": [row for rows in found.values() for row in rows], **found}
+    return {source: scores(rows, off_by) for source, rows in every.items()}
+
+
+def _held(row: MemoryRow, figure: Row) -> memory_constants.Held:
+    bill = workload(settled(job(row)))
+    return memory_constants.held(figure.group["source"], row.metric, figure.measured or 0.0, bill)
 
 
 def job(row: MemoryRow) -> dict[str, Any]:

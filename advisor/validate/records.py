@@ -59,14 +59,12 @@ class Scores(msgspec.Struct, frozen=True):
 class Summary(Scores, frozen=True):
     """The scores of the rows that count, beside baselines.
 
-    For runs and throughput the constants are fitted anew without each organisation in turn:
-    `held_out` scores all rows so predicted and `leave_one_out` those of each source. For memory
-    `leave_one_out` scores what is left without a source, as the constants are.
+    `leave_one_out`: each source's own rows, predicted by constants fitted without its
+    organisation; "all" are these together.
     """
 
     leave_one_out: dict[str, Scores]
     baselines: dict[str, Scores]
-    held_out: Scores | None = None
 
 
 class Report(msgspec.Struct, frozen=True):

@@ -24,7 +24,7 @@ FAMILIES: Final[Mapping[str, Callable[[Keys], Architecture]]] = {
     "olmo": decoders.olmo,
     "olmo2": decoders.olmo2,
     "olmo3": decoders.olmo3,
-    "granite": decoders.llama,
+    "granite": decoders.granite,
     "smollm3": decoders.smollm3,
     "cohere": decoders.cohere,
     "stablelm": decoders.stablelm,

@@ -5,7 +5,7 @@ Sources: the modelling files of transformers 5.23, one a family.
 
 from typing import Any
 
-from knowledge.architecture import Architecture
+from knowledge.architecture import Architecture, Code
 from knowledge.families.keys import Keys
 
 
@@ -72,13 +72,21 @@ def qwen_window(k: Keys, layers: int) -> dict[str, Any]:
     return window(k, layers, max(0, layers - k.count_or_zero("max_window_layers")))
 
 
+AFTER = Code(norm="cast-last")
+
+
 def llama(k: Keys) -> Architecture:
     return Architecture(**shape(k), **biases(k, mlp=True))
 
 
 def mistral(k: Keys) -> Architecture:
     fields = shape(k)
-    return Architecture(**fields, **window(k, fields["layers"], fields["layers"]))
+    scaled = k.family == "ministral3"
+    return Architecture(
+        **fields,
+        **window(k, fields["layers"], fields["layers"]),
+        code=Code(scaled_queries=scaled),
+    )
 
 
 def qwen2(k: Keys) -> Architecture:
@@ -97,7 +105,9 @@ def hunyuan(k: Keys) -> Architecture:
 
 
 def gemma(k: Keys) -> Architecture:
-    return Architecture(**{**shape(k), "activation": "gelu"}, **biases(k))
+    return Architecture(
+        **{**shape(k), "activation": "gelu"}, **biases(k), code=Code(norm="one-plus")
+    )
 
 
 def gemma2(k: Keys) -> Architecture:
@@ -109,6 +119,7 @@ def gemma2(k: Keys) -> Architecture:
         norms_per_block=4,
         attention_softcap=True,
         logits_softcap=True,
+        code=Code(norm="one-plus", attention="eager"),
     )
 
 
@@ -122,13 +133,18 @@ def gemma3(k: Keys) -> Architecture:
         **window(k, fields["layers"], fields["layers"] - full),
         norms_per_block=4,
         qk_norm="shared",
+        code=Code(norm="one-plus"),
     )
 
 
 def phi(k: Keys) -> Architecture:
     fields = shape(k)
     return Architecture(
-        **{**fields, "rotary_dim": rotary_dim(k, fields["head_dim"], 0.5)},
+        **{
+            **fields,
+            "rotary_dim": rotary_dim(k, fields["head_dim"], 0.5),
+            "activation": k.word("hidden_act", default="gelu_new"),
+        },
         norm="layer",
         norm_bias=True,
         norms_per_block=1,
@@ -141,6 +157,7 @@ def phi(k: Keys) -> Architecture:
         dropout=k.share("resid_pdrop"),
         qk_norm="shared" if k.flag("qk_layernorm", default=False) else "none",
         qk_norm_bias=True,
+        code=Code(norm="kernel", rotation="part"),
     )
 
 
@@ -152,6 +169,7 @@ def phi3(k: Keys) -> Architecture:
         fused_qkv=True,
         fused_gate_up=True,
         dropout=k.share("resid_pdrop"),
+        code=Code(rotation="part", fused_read="slices"),
     )
 
 
@@ -160,14 +178,21 @@ def olmo(k: Keys) -> Architecture:
 
 
 def olmo2(k: Keys) -> Architecture:
-    return Architecture(**shape(k), **biases(k), post_norm=True, qk_norm="per-head")
+    return Architecture(**shape(k), **biases(k), post_norm=True, qk_norm="per-head", code=AFTER)
 
 
 def olmo3(k: Keys) -> Architecture:
     fields = shape(k)
     layers = fields["layers"]
     sliding = window(k, layers, layers - layers // 4)
-    return Architecture(**fields, **biases(k), **sliding, post_norm=True, qk_norm="per-head")
+    return Architecture(
+        **fields, **biases(k), **sliding, post_norm=True, qk_norm="per-head", code=AFTER
+    )
+
+
+def granite(k: Keys) -> Architecture:
+    scaled = Code(scaled_residual=True, scaled_logits=True)
+    return Architecture(**shape(k), **biases(k, mlp=True), code=scaled)
 
 
 def smollm3(k: Keys) -> Architecture:
@@ -182,6 +207,7 @@ def cohere(k: Keys) -> Architecture:
         norms_per_block=1,
         parallel=True,
         qk_norm="per-head" if k.flag("use_qk_norm", default=False) else "none",
+        code=Code(norm="fp32", rotation="fp32", scaled_logits=True),
     )
 
 
@@ -197,6 +223,7 @@ def stablelm(k: Keys) -> Architecture:
         qkv_bias=k.flag("use_qkv_bias", default=False),
         qk_norm="per-head" if k.flag("qk_layernorm", default=False) else "none",
         dropout=k.share("hidden_dropout"),
+        code=Code(norm="kernel", rotation="part"),
     )
 
 
@@ -212,6 +239,7 @@ def starcoder2(k: Keys) -> Architecture:
         o_bias=bias,
         mlp_bias=bias,
         dropout=k.share("residual_dropout"),
+        code=Code(norm="kernel"),
     )
 
 
@@ -227,4 +255,5 @@ def nemotron(k: Keys) -> Architecture:
         norm="layer",
         norm_bias=True,
         gated=False,
+        code=Code(norm="kernel", rotation="part"),
     )

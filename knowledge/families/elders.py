@@ -7,7 +7,7 @@ the published weights, checked by their published counts (tests/knowledge/test_m
 
 from typing import Any
 
-from knowledge.architecture import Architecture
+from knowledge.architecture import Architecture, Code
 from knowledge.errors import UserError
 from knowledge.families.decoders import rotary_dim
 from knowledge.families.keys import Keys
@@ -48,8 +48,9 @@ def gpt2(k: Keys) -> Architecture:
         positions="learned",
         position_parameters=context * fields["hidden"],
         gated=False,
-        activation="gelu",
+        activation=k.word("activation_function", default="gelu_new"),
         fused_qkv=True,
+        code=Code(norm="kernel", fused_read="views"),
         dropout=k.share("resid_pdrop", default=0.1),
         attention_dropout=k.share("attn_pdrop", default=0.1),
     )
@@ -65,7 +66,8 @@ def gpt_neox(k: Keys) -> Architecture:
         context=k.count("max_position_embeddings"),
         rotary_dim=rotary_dim(k, fields["head_dim"], 0.25),
         gated=False,
-        activation="gelu",
+        activation=k.word("hidden_act", default="gelu"),
+        code=Code(norm="kernel", rotation="part", fused_read="views"),
         parallel=k.flag("use_parallel_residual", default=True),
         qkv_bias=bias,
         o_bias=bias,
@@ -87,7 +89,8 @@ def gptj(k: Keys) -> Architecture:
         norms_per_block=1,
         parallel=True,
         gated=False,
-        activation="gelu",
+        activation=k.word("activation_function", default="gelu_new"),
+        code=Code(norm="kernel", rotation="pairs", attention="wide"),
         mlp_bias=True,
         head_bias=True,
         dropout=k.share("resid_pdrop"),
@@ -115,6 +118,7 @@ def opt(k: Keys) -> Architecture:
         final_norm=before and not k.flag("_remove_final_layer_norm", default=False),
         gated=False,
         activation=k.word("activation_function", default="relu"),
+        code=Code(norm="kernel", scaled_queries=True),
         dropout=k.share("dropout", default=0.1),
         attention_dropout=k.share("attention_dropout"),
     )
@@ -132,6 +136,7 @@ def bloom(k: Keys) -> Architecture:
         embedding_norm=True,
         gated=False,
         activation="gelu",
+        code=Code(norm="kernel", attention="eager", fused_read="views"),
         fused_qkv=True,
         dropout=k.share("hidden_dropout"),
         attention_dropout=k.share("attention_dropout"),
@@ -161,7 +166,13 @@ def falcon(k: Keys) -> Architecture:
         norms_per_block=norms,
         parallel=parallel,
         gated=False,
-        activation="gelu",
+        activation=k.word("activation", default="gelu"),
+        code=Code(
+            norm="kernel",
+            attention="any" if new or kv_heads == heads else "math",
+            masked=True,
+            fused_read="copies",
+        ),
         fused_qkv=True,
         dropout=k.share("hidden_dropout"),
         attention_dropout=k.share("attention_dropout"),
@@ -183,6 +194,7 @@ def mpt(k: Keys) -> Architecture:
         positions="alibi",
         gated=False,
         activation="gelu",
+        code=Code(norm="kernel", attention="eager", fused_read="views"),
         fused_qkv=True,
         dropout=k.share("resid_pdrop"),
     )
@@ -199,6 +211,7 @@ def qwen(k: Keys) -> Architecture:
         rotary_dim=fields["head_dim"],
         qkv_bias=True,
         fused_qkv=True,
+        code=Code(fused_read="views"),
         attention_dropout=k.share("attn_dropout_prob"),
     )
 
@@ -214,6 +227,7 @@ def baichuan(k: Keys) -> Architecture:
         positions="alibi" if alibi else "rotary",
         rotary_dim=0 if alibi else fields["head_dim"],
         fused_qkv=True,
+        code=Code(fused_read="views"),
     )
 
 
@@ -240,6 +254,7 @@ def chatglm(k: Keys) -> Architecture:
         o_bias=bias,
         mlp_bias=bias,
         fused_qkv=True,
+        code=Code(attention="eager", fused_read="views"),
         fused_gate_up=True,
         attention_dropout=k.share("attention_dropout"),
     )

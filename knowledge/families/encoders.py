@@ -5,7 +5,7 @@ Sources: the modelling files of transformers 5.23, one a family.
 
 from typing import Any
 
-from knowledge.architecture import Architecture
+from knowledge.architecture import Architecture, Code
 from knowledge.errors import UserError
 from knowledge.families.decoders import windowed
 from knowledge.families.keys import Keys
@@ -49,6 +49,7 @@ POST_NORM: dict[str, Any] = {
     "qkv_bias": True,
     "o_bias": True,
     "mlp_bias": True,
+    "code": Code(norm="kernel"),
 }
 
 
@@ -106,7 +107,7 @@ def albert(k: Keys) -> Architecture:
             "no published one has it"
         )
     return Architecture(
-        **bertlike(k),
+        **{**bertlike(k), "activation": k.word("hidden_act", default="gelu_new")},
         **learned(k, width),
         embedding_size=width,
         embedding_bias=True,
@@ -121,7 +122,8 @@ def mpnet(k: Keys) -> Architecture:
     fields = bertlike(k)
     places = learned(k, fields["hidden"], reserved=2)
     places["position_parameters"] += k.count("relative_attention_num_buckets") * fields["heads"]
-    return Architecture(**{**fields, **places, "positions": "relative"}, pooler=True)
+    code = Code(norm="kernel", attention="eager")
+    return Architecture(**{**fields, **places, "positions": "relative", "code": code}, pooler=True)
 
 
 def deberta(k: Keys) -> Architecture:
@@ -141,20 +143,26 @@ def deberta(k: Keys) -> Architecture:
     if k.flag("relative_attention", default=False):
         parameters += _disentangled(k, fields["layers"], hidden)
     return Architecture(
-        **fields,
+        **{**fields, "code": Code(norm="kernel", attention="disentangled")},
         positions="disentangled",
         context=rows,
         position_parameters=parameters,
         token_types=k.count_or_zero("type_vocab_size"),
+        relative_rows=2 * _reach(k) if k.flag("relative_attention", default=False) else 0,
     )
+
+
+def _reach(k: Keys) -> int:
+    """How far the table of relative positions reaches to one side."""
+    reach = k.whole("max_relative_positions", -1)
+    reach = reach if reach >= 1 else k.count("max_position_embeddings")
+    buckets = k.whole("position_buckets", -1)
+    return buckets if buckets > 0 else reach
 
 
 def _disentangled(k: Keys, layers: int, hidden: int) -> int:
     """Parameters of the relative table, its norm and each layer's projections of it."""
-    reach = k.whole("max_relative_positions", -1)
-    reach = reach if reach >= 1 else k.count("max_position_embeddings")
-    buckets = k.whole("position_buckets", -1)
-    table = 2 * (buckets if buckets > 0 else reach) * hidden
+    table = 2 * _reach(k) * hidden
     norm = 2 * hidden if "layer_norm" in k.words("norm_rel_ebd") else 0
     if k.flag("share_att_key", default=False):
         return table + norm
@@ -183,6 +191,7 @@ def modernbert(k: Keys) -> Architecture:
         activation=k.word("hidden_activation", default="gelu"),
         fused_qkv=True,
         fused_gate_up=True,
+        code=Code(norm="kernel", rotation="fp32", fused_read="views", inner_dropout=True),
         window=k.count("local_attention"),
         windowed_layers=windowed(k, layers, 0) if listed else layers - full,
         dropout=k.share("mlp_dropout"),

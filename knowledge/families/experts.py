@@ -6,7 +6,7 @@ https://arxiv.org/abs/2405.04434 (DeepSeek-V2), https://arxiv.org/abs/2508.10925
 
 from typing import Any
 
-from knowledge.architecture import Architecture, Experts, Latent
+from knowledge.architecture import Architecture, Code, Experts, Latent
 from knowledge.errors import UserError
 from knowledge.families.decoders import biases, qwen_window, shape, window
 from knowledge.families.keys import Keys
@@ -91,6 +91,7 @@ def gpt_oss(k: Keys) -> Architecture:
         mlp_bias=True,
         fused_gate_up=True,
         sinks=True,
+        code=Code(norm="cast-last", attention="sinks", clamped_experts=True, rotation="part"),
         experts=checked(k, experts),
     )
 
@@ -135,4 +136,5 @@ def deepseek(k: Keys) -> Architecture:
         o_bias=bias,
         experts=checked(k, experts),
         latent=latent,
+        code=Code(rotation="complex" if k.family == "deepseek_v2" else "interleaved"),
     )

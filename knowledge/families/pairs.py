@@ -4,7 +4,7 @@ Sources: the modelling files of transformers 5.23; https://arxiv.org/abs/1910.10
 https://arxiv.org/abs/2002.05202 (the gated variants).
 """
 
-from knowledge.architecture import Architecture
+from knowledge.architecture import Architecture, Code
 from knowledge.errors import UserError
 from knowledge.families.encoders import POST_NORM
 from knowledge.families.keys import Keys
@@ -35,7 +35,9 @@ def t5(k: Keys) -> Architecture:
         position_parameters=2 * k.count("relative_attention_num_buckets") * heads,
         tied=k.flag("tie_word_embeddings"),
         gated=form.startswith("gated-"),
-        activation=form.removeprefix("gated-"),
+        # transformers reads "gated-gelu" as "gated-gelu_new".
+        activation=form.removeprefix("gated-").replace("gelu", "gelu_new"),
+        code=Code(norm="narrow", biased=True, inner_dropout=True, caches=True),
         dropout=k.share("dropout_rate", default=0.1),
         attention_dropout=k.share("dropout_rate", default=0.1),
     )

@@ -1,0 +1,156 @@
+"""What a parameter-efficient method does to a linear layer or a sublayer, as programs.
+
+Source: the layers of PEFT 0.21; https://arxiv.org/abs/1902.00751 (sequential adapters),
+https://arxiv.org/abs/2110.04366 (parallel ones).
+"""
+
+from typing import NamedTuple
+
+from advisor.estimates.tape import layers
+from advisor.estimates.tape.graph import Graph
+from advisor.estimates.tape.tensors import Made, Tensor
+
+
+class Change(NamedTuple):
+    """A method's change, sizes apart; the fields are those of `knowledge.methods.Method`.
+
+    `added`: bytes of an added number. `drops`: adapters drop inputs, so that each keeps its own
+    copy and a mask. `by_token`, `by_target`: whether the method keeps numbers for each target and
+    token, or for each target whatever the batch.
+    """
+
+    acts: str
+    roles: frozenset[str]
+    added: float
+    drops: bool
+    keeps_input: bool
+    keeps_output: bool
+    keeps_change: bool
+    by_token: bool
+    by_target: bool
+
+
+def changed(g: Graph, c: Change, role: str, x: Tensor, y: Tensor, out: str) -> Tensor:
+    """The output of a changed linear layer."""
+    match c.acts:
+        case "low-rank":
+            return _low_rank(g, c, x, y, out)
+        case "magnitude":
+            return _magnitude(g, c, x, y, out)
+        case "kept":
+            return _kept(g, c, role, x, y, out)
+        case "scales" if role != "down":
+            return _scaled(g, c, y, out)
+        case _:
+            return y
+
+
+def read(g: Graph, c: Change, role: str, x: Tensor) -> Tensor:
+    """The input of a linear layer, scaled where the method scales inputs."""
+    if c.acts != "scales" or role != "down":
+        return x
+    wide = layers.cast(g, x, c.added)
+    grads = [Made(layers.inner(x), c.added)]
+    return layers.cast(g, g.op(wide.shape, [wide], saves=[wide], parameters=grads), x.bytes)
+
+
+def _pair(g: Graph, c: Change, x: Tensor, out: str) -> Tensor:
+    """Down to the rank and up again."""
+    x = layers.cast(g, x, c.added)
+    x = layers.dropped(g, x) if c.drops else x
+    down = [Made(f"r*{layers.inner(x)}", c.added)]
+    small = g.op(Made("T*r", c.added), [x], saves=[x], parameters=down)
+    del x
+    up = [Made(f"r*{out}", c.added)]
+    return g.op(Made(f"T*{out}", c.added), [small], saves=[small], parameters=up)
+
+
+def _low_rank(g: Graph, c: Change, x: Tensor, y: Tensor, out: str) -> Tensor:
+    """LoRA: lora.Linear.forward in PEFT."""
+    y = layers.total(g, y, layers.copied(g, _pair(g, c, x, out)))
+    return layers.cast(g, y, x.bytes)
+
+
+def _magnitude(g: Graph, c: Change, x: Tensor, y: Tensor, out: str) -> Tensor:
+    """DoRA: the base's output and the low-rank one are both scaled by trained magnitudes."""
+    low = _pair(g, c, x, out)
+    magnitude = [Made(out, c.added)]
+    first = g.op(Made(y.symbol, c.added), [y], saves=[y], parameters=magnitude)
+    second = layers.copied(g, g.op(low.shape, [low], saves=[low]))
+    del low
+    both = layers.total(g, first, second)
+    del first, second
+    y = layers.total(g, y, both)
+    return layers.cast(g, y, x.bytes)
+
+
+def _kept(g: Graph, c: Change, role: str, x: Tensor, y: Tensor, out: str) -> Tensor:
+    """A change known by what it keeps for the backward pass."""
+    width = x.bytes
+    wide = layers.cast(g, x, c.added)
+    kept = [*[wide] * c.keeps_input, *[y] * c.keeps_output]
+    kept += [g.new(Made(f"T*t:{role}", c.added))] * c.by_token
+    kept += [g.new(Made(f"K:{role}", c.added))] * c.by_target
+    grads = [Made(f"A:{role}", c.added)]
+    more = g.op(Made(f"T*{out}", c.added), [wide], saves=kept, parameters=grads)
+    del wide, kept
+    if c.keeps_change:
+        more = g.op(more.shape, [more], saves=[more])
+    return layers.cast(g, layers.total(g, y, more), width)
+
+
+def _scaled(g: Graph, c: Change, y: Tensor, out: str) -> Tensor:
+    """IA3: the output is scaled by trained numbers."""
+    wide = g.op(Made(y.symbol, c.added), [y], saves=[y], parameters=[Made(out, c.added)])
+    return layers.cast(g, wide, y.bytes)
+
+
+def sublayer(g: Graph, c: Change, x: Tensor, entered: Tensor, *, attention: bool) -> Tensor:
+    """What leaves a sublayer, with a bottleneck adapter after or beside it if there is one.
+
+    Source: https://arxiv.org/abs/1902.00751, figure 2 (after both sublayers);
+        https://arxiv.org/abs/2110.04366, section 4 (beside the feed-forward one).
+    """
+    if c.acts == "after":
+        return layers.total(g, x, _bottleneck(g, c, x))
+    if c.acts == "beside" and not attention:
+        return layers.total(g, x, _bottleneck(g, c, entered))
+    return x
+
+
+def _bottleneck(g: Graph, c: Change, x: Tensor) -> Tensor:
+    width = x.bytes
+    wide = layers.cast(g, x, c.added)
+    grads = [Made("h*b", c.added), Made("b", c.added)]
+    inside = g.op(Made("T*b", c.added), [wide], saves=[wide], parameters=grads)
+    del wide
+    inside = layers.activated(g, inside, "relu")
+    grads = [Made("b*h", c.added), Made("h", c.added)]
+    out = g.op(Made("T*h", c.added), [inside], saves=[inside], parameters=grads)
+    del inside
+    return layers.cast(g, out, width)
+
+
+def prefixed(g: Graph, c: Change, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+    """Keys and values behind those of a trained prefix, as a cache hands them on."""
+    grads = [Made("v*k", c.added)]
+    return (
+        g.op(Made("T*k", k.bytes), [k], parameters=grads),
+        g.op(Made("T*k", v.bytes), [v], parameters=grads),
+    )
+
+
+def prompted(g: Graph, c: Change, q: Tensor) -> Tensor:
+    """What attention to trained prompts adds, gated by a trained number.
+
+    Source: AdaptedAttention.forward in PEFT 0.21.
+    """
+    grads = [Made("v*h", c.added)]
+    keys = g.op(Made("B*v*q", q.bytes), [], parameters=grads)
+    values = layers.copied(g, keys)
+    again = layers.copied(g, q)
+    scores = Made("T*v*a", q.bytes)
+    weights = layers.copied(g, g.op(scores, [again, keys], saves=[again, keys]))
+    weights = layers.softmax(g, weights, upcasts=True)
+    gated = g.op(scores, [weights], saves=[weights])
+    return layers.copied(g, g.op(q.shape, [gated, values], saves=[gated, values]))

@@ -1,0 +1,314 @@
+"""Passes through a whole model, block by block, and the moments that may be their peak.
+
+Equal blocks follow each other, so one of each kind is walked; what the others keep is added in
+multiples. Of the backward passes of equal blocks the first and the last may be the peak, for what
+is alive between them changes by the same amount from block to block.
+"""
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import NamedTuple
+
+from advisor.estimates.tape import layers
+from advisor.estimates.tape.blocks import Transformer
+from advisor.estimates.tape.graph import Graph
+from advisor.estimates.tape.shape import Shape
+from advisor.estimates.tape.tensors import GRADIENTS, Amounts, Made, Storage, Tensor
+
+LOSS = "logits and loss"
+TRANSFORMERS = 12.0
+"""Bytes of a logit at the peak of transformers' loss: the log-softmax and two gradients in fp32."""
+
+
+class Stack(NamedTuple):
+    """Equal blocks in a row; `name` is what their number is called by."""
+
+    name: str
+    trains: bool
+    sparse: bool = False
+    decoder: bool = False
+    masked: bool = False
+
+
+class Peak(NamedTuple):
+    """A moment that may be the peak: what one block of each kind and the rest hold, and for each
+    stack what all its other blocks hold."""
+
+    window: str
+    live: Mapping[tuple[str, str], float]
+    others: Mapping[str, Mapping[tuple[str, str], float]]
+
+
+def forms_scores(shape: Shape) -> bool:
+    """Whether attention writes its scores out."""
+    return shape.eager or shape.code.attention != "any"
+
+
+@lru_cache(maxsize=4096)
+def training(shape: Shape, stacks: tuple[Stack, ...]) -> tuple[Peak, ...]:
+    """The moments of one forward and backward pass."""
+    return _Pass(shape, stacks).peaks()
+
+
+@lru_cache(maxsize=4096)
+def held(shape: Shape, stacks: tuple[Stack, ...]) -> Peak:
+    """What a forward pass leaves for the backward pass."""
+    walked = _Pass(shape, stacks)
+    walked.peaks()
+    return walked.held
+
+
+@lru_cache(maxsize=4096)
+def forward(shape: Shape, stacks: tuple[Stack, ...]) -> tuple[Peak, ...]:
+    """The moments of a pass that keeps nothing for a backward pass."""
+    return _Pass(shape, stacks, recording=False).peaks()
+
+
+class _Pass:
+    def __init__(self, shape: Shape, stacks: tuple[Stack, ...], *, recording: bool = True) -> None:
+        self.s, self.stacks = shape, stacks
+        self.g = Graph()
+        self.g.recording = recording
+        self.g.accumulates = shape.accumulates
+        self.g.caches_casts = shape.caches_casts
+        self.kept: dict[str, Amounts] = {}
+        self.held = Peak("held", {}, {})
+
+    def peaks(self) -> tuple[Peak, ...]:
+        g = self.g
+        memory: Tensor | None = None
+        x = self._embedded()
+        for stack in self.stacks:
+            if stack.decoder and memory is None and self.s.kind == "encoder-decoder":
+                memory = self._ended(x)
+                x = self._embedded()
+            before = dict(g.live)
+            x = self._through(stack, x, memory)
+            self.kept[stack.name] = _difference(g.live, before)
+        g.enter("loss")
+        with g.billed(LOSS):
+            loss = self._loss(x)
+        del x, memory
+        g.cached = {}
+        self.held = Peak("held", dict(g.live), dict(self.kept))
+        if loss.node is not None:
+            g.backward(loss, g.new(Made("one", 4.0), LOSS))
+        g.enter("end")
+        return tuple(self._peaks())
+
+    def _embedded(self) -> Tensor:
+        """What enters the first block."""
+        g, s = self.g, self.s
+        weight = [Made("V*d", s.weight)] * s.trained_embedding
+        own = (
+            [Made("V*d", s.weight)]
+            * 2
+            * (s.trained_embedding and s.tied and s.head == "vocabulary")
+        )
+        x = g.op(Made("T*h", s.weight), [], parameters=weight if not own else [],
+                 temporaries=own, leaf=bool(own) or (s.reads_grad and not weight))  # fmt: skip
+        if s.learned_positions:
+            place = [Made("P", s.weight)] * s.trained_embedding
+            x = g.op(x.shape, [x], passes=True, parameters=place)
+        if s.change is not None and s.change.acts == "rows":
+            x = self._replaced(x)
+        if s.embedding_norm:
+            x = Transformer(s, trains=s.trained_embedding).norm(g, x)
+        return layers.dropped(g, x) if s.dropout and s.learned_positions else x
+
+    def _replaced(self, x: Tensor) -> Tensor:
+        """Rows of the embedding replaced: the whole matrix is written anew, for a tied head too."""
+        g, s = self.g, self.s
+        assert s.change is not None
+        grads = [Made("v*d", s.change.added)]
+        copies = [g.new(Made("V*d", s.weight))] * s.tied
+        return g.op(
+            x.shape, [], saves=copies, parameters=grads, temporaries=[Made("V*d", s.weight)]
+        )
+
+    def _through(self, stack: Stack, x: Tensor, memory: Tensor | None) -> Tensor:
+        g, s = self.g, self.s
+        cross = stack.decoder and memory is not None
+        causal = s.kind == "decoder" or stack.decoder
+        block = Transformer(
+            s, trains=stack.trains, sparse=stack.sparse, cross=cross, causal=causal,
+            masked=stack.masked,
+        )  # fmt: skip
+        g.enter(f"forward {stack.name}")
+        x = g.marked(x, f"before {stack.name}")
+        inputs = (x, memory) if cross and memory is not None else (x,)
+        del x
+        if s.checkpointing in ("full", "full-offloaded") and stack.trains:
+            out = g.checkpointed(block, *inputs)
+        else:
+            out = block(g, *inputs)
+        del inputs
+        return g.marked(out, f"backward {stack.name}")
+
+    def _ended(self, x: Tensor) -> Tensor:
+        s = self.s
+        if not s.final_norm:
+            return x
+        return Transformer(s, trains=s.trained_embedding or s.base).norm(self.g, x)
+
+    def _loss(self, x: Tensor) -> Tensor:
+        """Head and loss; over the vocabulary its logits and their copies."""
+        g, s = self.g, self.s
+        with g.billed("activations"):
+            x = self._ended(x)
+            if s.answers_only:
+                x = layers.copied(g, x, "Z*h")
+        if s.head == "none":
+            return x
+        if s.head != "vocabulary":
+            grads = [Made("h*C", s.weight)]
+            scores = g.op(Made("T*C", s.compute), [x], saves=[x], parameters=grads)
+            return g.op(Made("one", 4.0), [scores], saves=[scores])
+        width = s.compute if s.loss_bytes == TRANSFORMERS else min(s.compute, s.loss_bytes)
+        logits = layers.linear(
+            g,
+            x,
+            "V",
+            weight=s.weight,
+            compute=s.compute,
+            gives=width,
+            trains=s.base,
+            bias=False,
+            name="head",
+        )
+        del x
+        if s.upcasts_logits:
+            logits = layers.cast(g, logits, 4.0)
+        if s.code.scaled_logits:
+            logits = layers.copied(g, logits)
+        if s.logits_softcap:
+            logits = layers.copied(g, logits)
+            logits = layers.activated(g, logits, "tanh")
+            logits = layers.copied(g, logits)
+        if s.loss == "entropy" or s.loss_bytes != TRANSFORMERS:
+            return self._entropy(logits)
+        return self._chosen(logits) if s.loss == "chosen" else self._preferred(logits)
+
+    def _chosen(self, logits: Tensor) -> Tensor:
+        """Log-probabilities of given tokens, sequence by sequence.
+
+        Source: selective_log_softmax in TRL 1.16.
+        """
+        g, c = self.g, logits.bytes
+        if not g.recording:
+            two = g.new(Made("R*V", 2 * c))
+            del two
+            return g.new(Made("one", 4.0))
+        apart = g.op(logits.shape, [logits], into=logits.storage)
+        of_each = g.new(logits.shape)
+        more = [logits.shape] * (c > layers.HALF)
+        return g.op(Made("one", 4.0), [apart], saves=[of_each], temporaries=more)
+
+    def _preferred(self, logits: Tensor) -> Tensor:
+        """Cross entropy on the chosen answers and the odds of both, from the same logits.
+
+        Source: the loss of ORPO in TRL 1.16.
+        """
+        g = self.g
+        half = Made(logits.symbol, logits.bytes / 2)
+        answers, soft = g.new(half), g.new(half)
+        of_each = g.new(logits.shape)
+        out = g.op(Made("one", 4.0), [logits], saves=[of_each, soft], temporaries=[half])
+        del answers
+        return out
+
+    def _entropy(self, logits: Tensor) -> Tensor:
+        """Cross entropy: fp32 logits, their log-softmax, and its gradients.
+
+        As transformers has it, 12 bytes a logit at the peak; an engine with another figure has
+        the logits, or their gradient, and the rest beside them.
+        """
+        g, s = self.g, self.s
+        if s.loss_bytes != TRANSFORMERS:
+            rest = s.loss_bytes - logits.bytes
+            kept = [Storage(g, (LOSS, logits.symbol), rest)] if rest > 0 else []
+            return g.op(Made("one", 4.0), [logits], saves=kept)
+        # Decoders upcast their logits first; the older classes do not.
+        wide = layers.cast(g, logits, 4.0) if s.kind == "decoder" else logits
+        del logits
+        out = Storage(g, (LOSS, wide.symbol), wide.bytes)
+        soft = g.op(wide.shape, [wide], saves=[out], into=out)
+        del wide, out
+        return g.op(Made("one", 4.0), [soft], saves=[soft])
+
+    # --- the moments ---
+
+    def _peaks(self) -> list[Peak]:
+        grads = self._gradients()
+        order = [stack.name for stack in self.stacks]
+        found: list[Peak] = []
+        for window, live in self.g.snapshots:
+            word, _, name = window.partition(" ")
+            here = order.index(name) if name in order else len(order)
+            kept = {n: self.kept[n] for n in order[: here + (word == "forward")]}
+            if word == "forward" or window in ("loss", "forward"):
+                found.append(Peak(window, live, kept))
+                continue
+            if word == "end" or word == "before":
+                kept = {n: self.kept[n] for n in order[: max(here, 0)]} if word == "before" else {}
+                found.append(
+                    Peak(
+                        window,
+                        live,
+                        kept | {n: grads[n] for n in order[here:]}
+                        if word == "before"
+                        else dict(grads),
+                    )
+                )
+                continue
+            behind = {n: grads[n] for n in order[here + 1 :]}
+            found.append(Peak(window, live, kept | {name: self.kept[name]} | behind))
+            found.append(Peak(window, live, kept | {name: grads[name]} | behind))
+        return _pruned(found)
+
+    def _gradients(self) -> dict[str, Amounts]:
+        """What one block of each stack leaves behind: gradients of its parameters."""
+        at = dict(self.g.entered)
+        grads: dict[str, Amounts] = {}
+        for stack in self.stacks:
+            begin, end = at.get(f"backward {stack.name}"), at.get(f"before {stack.name}")
+            if begin is None or end is None:
+                grads[stack.name] = {} if begin is None else self._rest(stack.name, begin)
+                continue
+            change = _difference(end, begin)
+            grads[stack.name] = {k: v for k, v in change.items() if k[0] == GRADIENTS and v > 0}
+        return grads
+
+    def _rest(self, name: str, begin: Amounts) -> Amounts:
+        change = _difference(dict(self.g.entered)["end"], begin)
+        return {k: v for k, v in change.items() if k[0] == GRADIENTS and v > 0}
+
+
+def _difference(after: Amounts, before: Amounts) -> Amounts:
+    return {k: v for k in after if abs(v := after[k] - before.get(k, 0.0)) > 1e-9}
+
+
+def _pruned(peaks: list[Peak]) -> list[Peak]:
+    """The moments that are not below another one in everything."""
+    flat = [_flat(p) for p in peaks]
+    keep: list[int] = []
+    for i, own in enumerate(flat):
+        if any(_covers(flat[j], own) for j in keep):
+            continue
+        keep = [j for j in keep if not _covers(own, flat[j])]
+        keep.append(i)
+    return [peaks[i] for i in keep]
+
+
+def _flat(peak: Peak) -> dict[tuple[str, str], float]:
+    total: dict[tuple[str, str], float] = {}
+    for (_, symbol), v in peak.live.items():
+        total["", symbol] = total.get(("", symbol), 0.0) + v
+    for name, amounts in peak.others.items():
+        for (_, symbol), v in amounts.items():
+            total[name, symbol] = total.get((name, symbol), 0.0) + v
+    return total
+
+
+def _covers(big: Mapping[tuple[str, str], float], small: Mapping[tuple[str, str], float]) -> bool:
+    return all(big.get(k, 0.0) >= v - 1e-9 for k, v in small.items())
