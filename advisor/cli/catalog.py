@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from advisor.cli.output import common, print_json, screen
-from advisor.report.words import rounded
+from advisor.report.words import dated, rounded
 from knowledge import evidence, gpus, methods, models, prices, rules
 from knowledge.errors import UserError, unknown
 
@@ -166,6 +166,7 @@ def _prices(out: Console) -> None:
         figures = (row.input, row.output, row.cached)
         shown = ("unknown" if figure is None else f"{figure:g}" for figure in figures)
         table.add_row(row.id, *shown, str(row.date or "no date: not used"), row.status)
+    out.print(f"{dated(prices.snapshot('gpu'))} A price of your own goes first.", style="dim")
     out.print("\nModels behind an API (USD per million tokens)", style="bold")
     out.print(table)
 

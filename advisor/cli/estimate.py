@@ -3,14 +3,13 @@
 import shlex
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
 from msgspec.structs import replace
 
 from advisor import job as jobs
-from advisor import tracing
 from advisor.aliases import ALIASES
 from advisor.cli.output import common, print_json, screen
 from advisor.estimates import estimate as estimated
@@ -19,6 +18,9 @@ from knowledge.errors import UserError
 from knowledge.files import text_of
 
 SHARED = ("tokens_in", "tokens_out", "months", "requests")  # with --against
+if TYPE_CHECKING:
+    from advisor.tracing import Runs
+
 HIDDEN = {"model", "id"}  # the argument, and what only a file of jobs needs
 
 
@@ -113,17 +115,23 @@ def estimate(
         return
     answer = estimated(job)
     answer = replace(answer, assumptions=(*counted, *answer.assumptions))
-    runs = tracing.runs(job, answer, trace=trace, measure=measure) if trace or measure else {}
+    runs: "Runs" = {}
+    if trace or measure:
+        from advisor import tracing  # what runs a model, only when asked to
+
+        runs = tracing.runs(job, answer, trace=trace, measure=measure)
     if as_json:
         print_json({**msgspec.to_builtins(answer), **runs} if runs else answer)
         return
     from advisor.report.bill import view  # the page's makers, only when people look
-    from advisor.report.dryrun import sections
     from advisor.report.terminal import show
 
     card = gpus.find(job.gpu).memory_gib if job.gpu and job.gpu != "cpu" else None
     shown = view(answer, _title(job), card)
-    shown = msgspec.structs.replace(shown, sections=(*sections(runs), *shown.sections))
+    if runs:
+        from advisor.report.dryrun import sections
+
+        shown = replace(shown, sections=(*sections(runs), *shown.sections))
     show(shown, screen())
 
 

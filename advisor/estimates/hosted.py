@@ -52,7 +52,7 @@ def estimate(job: Job, method: Method) -> Estimate:
         lines.append(answered(job, notes))
     lines += cost.people(job)
     return Estimate(
-        id=job.id, fits=None, memory_gib=None, time=_time(tokens),
+        id=job.id, fits=None, memory_gib=None, time=waiting(tokens),
         money=cost.bill(lines, row.date.isoformat() if row.date else None, job.months),
         energy_kwh=None, assumptions=tuple(notes), sources=(method.source, row.source),
     )  # fmt: skip
@@ -71,7 +71,7 @@ def _training(row: ApiPrice, tokens: float | None, *, counted: bool) -> MoneyLin
     return MoneyLine(name, exactly(usd) if counted else around(usd, GUESSED), why, row.source)
 
 
-def _time(tokens: float | None) -> Time | None:
+def waiting(tokens: float | None) -> Time | None:
     """Hours until the tuned model is there; vendors promise none, so the interval is wide."""
     if tokens is None:
         return None
