@@ -17,10 +17,10 @@ from knowledge import gpus
 from knowledge.errors import UserError
 from knowledge.files import text_of
 
-SHARED = ("tokens_in", "tokens_out", "months", "requests")  # with --against
 if TYPE_CHECKING:
     from advisor.tracing import Runs
 
+SHARED = ("tokens_in", "tokens_out", "months", "requests")  # with --against
 HIDDEN = {"model", "id"}  # the argument, and what only a file of jobs needs
 
 
@@ -115,7 +115,7 @@ def estimate(
         return
     answer = estimated(job)
     answer = replace(answer, assumptions=(*counted, *answer.assumptions))
-    runs: "Runs" = {}
+    runs: Runs = {}
     if trace or measure:
         from advisor import tracing  # what runs a model, only when asked to
 
