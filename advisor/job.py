@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin, ge
 
 import msgspec
 
+from advisor.aliases import ALIASES, VALUES
 from knowledge.errors import UserError, unknown
 
 Quant = Literal[
@@ -141,6 +142,11 @@ class Job(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults
     loss_impl: Annotated[LossImpl | None, _about("How the loss over the vocabulary is made.")] = (
         None
     )
+    fp8: Annotated[bool | None, _about("Matrix products of training in FP8.")] = None
+    year: Annotated[
+        Annotated[int, msgspec.Meta(ge=2017, le=2100)] | None,
+        _about("Year of the software, for runs of the past: it was slower."),
+    ] = None
     phase: Annotated[
         Literal["peak", "static", "load"] | None,
         _about("Which moment is asked about: the peak, between steps, or after loading."),
@@ -175,7 +181,7 @@ class Job(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults
     )
 
     # Hosted models and retrieval
-    requests: Annotated[Whole | None, _about("Requests to answer.")] = None
+    requests: Annotated[Whole | None, _about("Requests to answer, a month.")] = None
     tokens_in: Annotated[Quantity | None, _about("Tokens of one request.")] = None
     tokens_out: Annotated[Quantity | None, _about("Tokens of one answer.")] = None
     cached_share: Annotated[
@@ -187,56 +193,28 @@ class Job(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults
     passage_tokens: Annotated[Amount | None, _about("rag: tokens of one passage.")] = None
     passages: Annotated[Whole | None, _about("rag: passages put into one prompt.")] = None
     embedder: Annotated[str | None, _about("rag: model that embeds passages.")] = None
+
+    # Money
     spot: Annotated[bool | None, _about("Rent at spot prices.")] = None
-
-
-ALIASES = {
-    "tensor_parallel": "tp",
-    "data_parallel": "dp",
-    "pipeline_parallel": "pp",
-    "context_parallel": "cp",
-    "expert_parallel": "ep",
-    "model_name_or_path": "model",
-    "base_model": "model",
-    "per_device_train_batch_size": "micro_batch",
-    "micro_batch_size": "micro_batch",
-    "batch_size": "micro_batch",
-    "gradient_accumulation_steps": "gradient_accumulation",
-    "max_seq_length": "seq_len",
-    "max_length": "seq_len",
-    "sequence_len": "seq_len",
-    "cutoff_len": "seq_len",
-    "num_train_epochs": "epochs",
-    "gradient_checkpointing": "checkpointing",
-    "activation_checkpointing": "checkpointing",
-    "attn_implementation": "attention",
-    "r": "lora_rank",
-    "target_modules": "lora_targets",
-    "num_virtual_tokens": "virtual_tokens",
-    "num_generations": "completions",
-    "max_new_tokens": "new_tokens",
-    "gpus": "n_gpus",
-    "lib": "engine",
-}
-"""Other names of the keys: long forms, and what trainers call them."""
-
-_VALUES: dict[str, dict[str, str]] = {
-    "checkpointing": {"true": "full", "false": "none", "yes": "full", "no": "none"},
-    "attention": {
-        "flash_attention_2": "flash", "flash-attention-2": "flash", "flash2": "flash",
-        "flash-attn": "flash", "flash_attention": "flash", "xformers": "flash",
-    },
-    "quant": {"4bit": "nf4", "int4": "gptq-int4", "8bit": "int8", "gptq": "gptq-int4"},
-    "weights_dtype": {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32", "half": "fp16"},
-    "optimizer": {
-        "adam": "adamw", "adamw_torch": "adamw", "adamw_torch_fused": "adamw",
-        "adamw_bnb_8bit": "adamw-8bit", "adamw_8bit": "adamw-8bit", "paged_adamw": "paged-adamw",
-        "paged_adamw_32bit": "paged-adamw", "paged_adamw_8bit": "paged-adamw-8bit",
-        "galore": "galore-adamw", "adam-8bit": "adamw-8bit",
-    },
-    "sharding": {"zero-1": "zero1", "zero-2": "zero2", "zero-3": "zero3", "fsdp2": "fsdp"},
-    "offload": {"false": "none", "no": "none", "true": "all", "yes": "all", "cpu": "all"},
-}  # fmt: skip
+    owned: Annotated[bool | None, _about("The GPUs are your own: amortised, with electricity.")] = (
+        None
+    )
+    gpu_usd: Annotated[
+        Amount | None, _about("With owned: what one GPU and its share cost [USD].")
+    ] = None
+    usd_per_kwh: Annotated[Amount | None, _about("Price of electricity [USD per kWh].")] = None
+    co2_g_per_kwh: Annotated[Quantity | None, _about("CO2 of the electricity [g per kWh].")] = None
+    labels: Annotated[Whole | None, _about("Examples that people must label.")] = None
+    usd_per_label: Annotated[Amount | None, _about("Price of one label [USD].")] = None
+    people_hours: Annotated[Quantity | None, _about("Hours of your own people.")] = None
+    usd_per_hour: Annotated[Amount | None, _about("What an hour of your people costs [USD].")] = (
+        None
+    )
+    months: Annotated[Amount | None, _about("Months over which requests are counted.")] = None
+    utilisation: Annotated[
+        Annotated[float, msgspec.Meta(gt=0, le=1)] | None,
+        _about("Share of a server's capacity that traffic uses over the day."),
+    ] = None
 
 
 class Field(NamedTuple):
@@ -301,16 +279,16 @@ def _spoken(key: str, value: Any) -> Any:
     """The value in the job's own words."""
     if isinstance(value, list | tuple) and key in ("lora_targets", "train_also"):
         return ",".join(str(one) for one in value)
-    if isinstance(value, bool) and key in _VALUES:
+    if isinstance(value, bool) and key in VALUES:
         value = str(value)
     if not isinstance(value, str):
         return value
     word = value.strip()
     if key in _switches():
         return {"yes": True, "no": False}.get(word.lower(), word)
-    if key in _VALUES:
+    if key in VALUES:
         word = word.lower()
-        return _VALUES[key].get(word, word)
+        return VALUES[key].get(word, word)
     return word
 
 

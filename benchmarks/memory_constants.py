@@ -178,9 +178,7 @@ def plot(outcome: Report) -> str:
             f'<line x1="{across:.1f}" y1="{reach[0]:.1f}" x2="{across:.1f}" y2="{reach[1]:.1f}" '
             f'stroke-opacity=".35"/><circle cx="{across:.1f}" cy="{up:.1f}" r="2.5"/></g>'
         )
-    parts.append(
-        f'<text x="{size / 2}" y="{size - 14}" text-anchor="middle">measured [GiB]</text>'
-    )
+    parts.append(f'<text x="{size / 2}" y="{size - 14}" text-anchor="middle">measured [GiB]</text>')
     parts.append(
         f'<text x="18" y="{size / 2}" transform="rotate(-90 18 {size / 2})" '
         'text-anchor="middle">predicted [GiB], 80 % interval</text></svg>'

@@ -1,7 +1,7 @@
 """Prices of rented GPUs and of model APIs, each with its date and source.
 
-A row without a date is kept and never priced. Figures of other people's lists go in as rows;
-a user's own list is another mapping of the same records, passed as `rows`.
+A row without a date is kept and never priced. The user's own list (`knowledge.own_prices`) goes
+before the packaged rows.
 """
 
 import datetime as dt
@@ -15,13 +15,11 @@ import msgspec
 from knowledge import DATA, gpus
 from knowledge.errors import UserError
 from knowledge.names import found
-from knowledge.quantities import Range, around
+from knowledge.own_prices import GPU_HOUR_BELOW, MILLION_TOKENS_BELOW, Offer, Own, Tariff, read
+from knowledge.quantities import Range, around, exactly
 from knowledge.tables import by_id, csv_rows
 
-GPU_HOUR_BELOW = 30.0
-MILLION_TOKENS_BELOW = 700.0
-"""Price lists write 700.0 for "not offered": nothing real costs as much."""
-
+OWN = "own"
 RECENT = dt.timedelta(days=365)
 FEW_CLOUDS = 3
 SPREAD = 1.3
@@ -192,15 +190,55 @@ class Quote(msgspec.Struct, frozen=True):
 
 
 @cache
+def own() -> Own | None:
+    """The user's own prices, read once."""
+    return read()
+
+
+def reload() -> None:
+    """Forget what was read, because the user's own file changed."""
+    for kept in (own, gpu_table, api_table, quote_of, snapshot):
+        kept.cache_clear()
+
+
+@cache
 def gpu_table() -> Mapping[str, GpuPrice]:
-    """All GPU offers by id, in file order."""
-    return by_id(csv_rows(DATA / "gpu_prices.csv", GpuPrice), "gpu_prices.csv")
+    """All GPU offers by id, in file order, the user's own at the end."""
+    rows = by_id(csv_rows(DATA / "gpu_prices.csv", GpuPrice), "gpu_prices.csv")
+    mine = own()
+    for gpu, offers in (mine.gpus if mine else {}).items():
+        replaced = {offer.cloud.lower() for offer in offers}
+        rows = {
+            key: row
+            for key, row in rows.items()
+            if row.gpu != gpu or ("" not in replaced and row.cloud.lower() not in replaced)
+        }
+        rows |= {f"own-{gpu}-{n}": _offer(gpu, offer, mine) for n, offer in enumerate(offers, 1)}
+    return rows
 
 
 @cache
 def api_table() -> Mapping[str, ApiPrice]:
-    """All API prices by the name the provider's clients use."""
-    return by_id(csv_rows(DATA / "api_prices.csv", ApiPrice), "api_prices.csv")
+    """All API prices by the name the provider's clients use, the user's own before the others."""
+    rows = by_id(csv_rows(DATA / "api_prices.csv", ApiPrice), "api_prices.csv")
+    mine = own()
+    return rows | {
+        name: _tariff(name, row, mine) for name, row in (mine.apis if mine else {}).items()
+    }
+
+
+def _offer(gpu: str, offer: Offer, mine: Own | None) -> GpuPrice:
+    return GpuPrice(
+        id=f"own-{gpu}", gpu=gpu, published_as=gpu, cloud=offer.cloud or OWN, n_gpus=1,
+        dated_by="your own file", source=offer.source or (mine.path if mine else ""),
+        licence="own", status="read", on_demand=offer.on_demand, spot=offer.spot, date=offer.date,
+    )  # fmt: skip
+
+
+def _tariff(name: str, row: Tariff, mine: Own | None) -> ApiPrice:
+    source = row.source or (mine.path if mine else "")
+    plain = {**msgspec.structs.asdict(row), "id": name, "source": source}
+    return msgspec.convert({**plain, "licence": "own", "status": "read"}, ApiPrice)
 
 
 def find_api(name: str) -> ApiPrice:
@@ -233,22 +271,30 @@ def quote(
     for row in _latest(recent):
         by_cloud.setdefault(row.cloud.lower(), []).append(_price(row, spot) or 0.0)
     days = [_day(row) for row in recent]
-    return Quote(_quartiles([median(p) for p in by_cloud.values()]), len(by_cloud),
-                 min(days), max(days))  # fmt: skip
+    each = [median(found) for found in by_cloud.values()]
+    spread = exactly(each[0]) if list(by_cloud) == [OWN] else _quartiles(each)
+    return Quote(spread, len(by_cloud), min(days), max(days))
+
+
+@cache
+def quote_of(gpu: str, *, spot: bool = False) -> Quote | None:
+    """The quote from the tables, kept."""
+    return quote(gpu, spot=spot)
 
 
 def rent(gpu: str) -> Range | None:
     """On-demand rent of one GPU [USD per GPU-hour]: quartiles over clouds, None if unknown."""
-    offer = quote(gpu)
+    offer = quote_of(gpu)
     return None if offer is None else offer.range
 
 
 def spot(gpu: str) -> Range | None:
     """Interruptible rent of one GPU [USD per GPU-hour]: quartiles over clouds, None if unknown."""
-    offer = quote(gpu, spot=True)
+    offer = quote_of(gpu, spot=True)
     return None if offer is None else offer.range
 
 
+@cache
 def snapshot(kind: Literal["api", "gpu"] | None = None) -> str:
     """The date that figures are good for (ISO): the newest row of a table, of both the older."""
     if kind is None:

@@ -6,6 +6,7 @@ import msgspec
 
 GIB = 2.0**30
 HOUR = 3600.0
+HOURS_A_MONTH = 730.5
 
 
 class Range(msgspec.Struct, frozen=True):

@@ -16,6 +16,7 @@ COMMANDS = {
     "recommend": ("recommend", "Rank the options for a profile, with reasons and flips."),
     "estimate": ("estimate", "Memory, time and money of one job, as a bill of lines."),
     "fit": ("fit", "The largest batch, sequence and model, the fewest GPUs that fit."),
+    "size": ("size", "The best model size and tokens for a training budget (Chinchilla)."),
     "data": ("data", "What a training file holds: shape, counts, faults, one sample."),
     "plan": ("plan", "Write a complete, editable, replayable job for a profile."),
     "run": ("run", "Execute a plan; checks data, fit and budget first."),

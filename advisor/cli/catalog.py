@@ -1,6 +1,8 @@
 """`advisor catalog`: what is known, with source and date."""
 
+import datetime as dt
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import click
@@ -10,9 +12,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from advisor.cli.output import common, print_json, screen
-from advisor.report.words import rounded
+from advisor.report.words import dated, rounded
 from knowledge import evidence, gpus, methods, models, prices, rules
-from knowledge.errors import unknown
+from knowledge.errors import UserError, unknown
 
 Rows = Mapping[str, Any]
 KINDS: Mapping[str, Callable[[], Rows]] = {
@@ -35,9 +37,30 @@ FINDERS: Mapping[str, Callable[[str], Any]] = {
 @click.command()
 @click.argument("kind", type=click.Choice(sorted(KINDS)))
 @click.argument("row", metavar="[ID]", required=False)
+@click.option(
+    "--import", "file", type=click.Path(path_type=Path), metavar="FILE",
+    help="prices: take over a list on disk (LiteLLM's JSON, a SkyPilot CSV) into prices.yaml.",
+)  # fmt: skip
+@click.option("--as-of", type=click.DateTime(["%Y-%m-%d"]), help="The day the list is from.")
+@click.option("--dry-run", is_flag=True, help="Show what would change, write nothing.")
 @common
-def catalog(kind: str, row: str | None, as_json: bool, quiet: bool) -> None:
+def catalog(
+    kind: str,
+    row: str | None,
+    file: Path | None,
+    as_of: dt.datetime | None,
+    dry_run: bool,
+    as_json: bool,
+    quiet: bool,
+) -> None:
     """What is known, each row with its source and date."""
+    if file is not None:
+        if kind != "prices" or row is not None:
+            raise UserError("--import goes with prices alone: advisor catalog prices --import FILE")
+        from advisor.cli.price_import import imported  # only an import reads lists
+
+        imported(file, as_of.date() if as_of else None, write=not dry_run, as_json=as_json)
+        return
     rows = KINDS[kind]()
     if row is not None:
         show_row(one(kind, row), as_json=as_json)
@@ -143,6 +166,7 @@ def _prices(out: Console) -> None:
         figures = (row.input, row.output, row.cached)
         shown = ("unknown" if figure is None else f"{figure:g}" for figure in figures)
         table.add_row(row.id, *shown, str(row.date or "no date: not used"), row.status)
+    out.print(f"{dated(prices.snapshot('gpu'))} A price of your own goes first.", style="dim")
     out.print("\nModels behind an API (USD per million tokens)", style="bold")
     out.print(table)
 

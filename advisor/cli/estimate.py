@@ -1,13 +1,16 @@
 """`advisor estimate`: one job by flags, or many from a file of JSON lines."""
 
+import shlex
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
+from msgspec.structs import replace
 
 from advisor import job as jobs
+from advisor.aliases import ALIASES
 from advisor.cli.output import common, print_json, screen
 from advisor.estimates import estimate as estimated
 from advisor.estimates.records import Estimate
@@ -15,6 +18,10 @@ from knowledge import gpus
 from knowledge.errors import UserError
 from knowledge.files import text_of
 
+if TYPE_CHECKING:
+    pass
+
+SHARED = ("tokens_in", "tokens_out", "months", "requests")  # with --against
 HIDDEN = {"model", "id"}  # the argument, and what only a file of jobs needs
 
 
@@ -39,7 +46,7 @@ def _short(name: str) -> list[str]:
     """The long names of the parallel degrees, as the contract has them."""
     return [
         "--" + alias.replace("_", "-")
-        for alias, key in jobs.ALIASES.items()
+        for alias, key in ALIASES.items()
         if key == name and alias.endswith("_parallel")
     ]
 
@@ -49,6 +56,15 @@ def _short(name: str) -> list[str]:
 @click.option(
     "--jobs", "file", type=click.Path(path_type=Path), help="Many jobs, one JSON object a line."
 )
+@click.option(
+    "--against", multiple=True, metavar="'MODEL FLAGS'",
+    help="Another option: from how many requests a month on is which cheaper? Repeatable.",
+)  # fmt: skip
+@click.option(
+    "--data", type=click.Path(path_type=Path), metavar="FILE",
+    help="Count examples and tokens in a file of yours, or a folder of documents.",
+)  # fmt: skip
+@click.option("--grid", is_flag=True, help="Approach x model size: GPUs, hours and USD on a page.")
 @click.option("--trace", is_flag=True, help="Also run the model's own code on fake tensors.")
 @click.option("--measure", is_flag=True, help="Also run two real steps with random weights here.")
 @job_flags
@@ -56,6 +72,9 @@ def _short(name: str) -> list[str]:
 def estimate(
     model: str | None,
     file: Path | None,
+    against: tuple[str, ...],
+    data: Path | None,
+    grid: bool,
     trace: bool,
     measure: bool,
     as_json: bool,
@@ -68,26 +87,50 @@ def estimate(
     """
     given = {key: value for key, value in keys.items() if value is not None}
     if file is not None:
-        if model is not None or given or trace or measure:
+        if model is not None or given or against or grid or data or trace or measure:
             raise UserError("--jobs takes everything from its file; drop the other flags")
         _many(file)
+        return
+    if grid:
+        if model is not None or against or data:
+            raise UserError("--grid has models of its own; drop MODEL, --data, --against")
+        from advisor.cli.overviews import show_grid  # only a grid needs it
+
+        show_grid(jobs.settled(given), as_json=as_json)
         return
     if model is None:
         raise UserError("no MODEL; give one, as in: advisor estimate llama-3.1-8b --method qlora")
     job = jobs.settled({"model": model, **given})
-    runs: Any = {}
-    answer = None
-    if trace or measure:
-        from advisor import tracing  # only for those who ask
+    counted: tuple[str, ...] = ()
+    if data is not None:
+        from advisor import tokens  # readers of data, only where there is some
 
-        answer = estimated(job) if tracing.estimated(job) else None
-        runs = tracing.runs(job, answer, trace=trace, measure=measure)
-    else:
-        answer = estimated(job)
+        found = tokens.of_file(data, job.model)
+        job = tokens.having(job, found)
+        counted = (f"{data.name}: {found.texts:,} texts, {found.said}",)
+    if against:
+        from advisor.cli.overviews import show_break_even  # only a comparison needs it
+
+        others = [_other(text, given) for text in against]
+        show_break_even([job, *others], as_json=as_json)
+        return
+    answer, runs = _answered(job, trace=trace, measure=measure)
+    if answer is not None:
+        answer = replace(answer, assumptions=(*counted, *answer.assumptions))
     if as_json:
         print_json({**(msgspec.to_builtins(answer) if answer else {}), **runs} if runs else answer)
         return
     _shown(job, answer, runs)
+
+
+def _answered(job: jobs.Job, *, trace: bool, measure: bool) -> tuple[Estimate | None, Any]:
+    """The estimate, and what was run beside it; a family that only the trace knows has none."""
+    if not (trace or measure):
+        return estimated(job), {}
+    from advisor import tracing  # what runs a model, only when asked to
+
+    answer = estimated(job) if tracing.estimated(job) else None
+    return answer, tracing.runs(job, answer, trace=trace, measure=measure)
 
 
 def _shown(job: jobs.Job, answer: Estimate | None, runs: Any) -> None:
@@ -105,12 +148,26 @@ def _shown(job: jobs.Job, answer: Estimate | None, runs: Any) -> None:
         return
     page = view(answer, _title(job), _card(job))
     sections = (*dryrun.sections(runs), *page.sections)
-    show(msgspec.structs.replace(page, sections=sections), screen())
+    show(replace(page, sections=sections), screen())
 
 
 def _card(job: jobs.Job) -> float | None:
     """Memory of the job's GPU [GiB]; None: it names none."""
     return gpus.find(job.gpu).memory_gib if job.gpu and job.gpu != "cpu" else None
+
+
+def _other(text: str, given: dict[str, Any]) -> jobs.Job:
+    """The option that a text of flags means; what is asked and for how long is shared."""
+    shared = {key: given[key] for key in SHARED if key in given}
+    try:
+        words = shlex.split(text)
+    except ValueError as error:
+        raise UserError(f"--against is {text!r}: {error}") from None
+    context = estimate.make_context("--against", words)
+    own = {key: value for key, value in context.params.items() if key in jobs.Job.__struct_fields__}
+    if own.get("model") is None:
+        raise UserError(f"--against is {text!r}; it starts with a MODEL, then flags")
+    return jobs.settled({**shared, **{k: v for k, v in own.items() if v is not None}})
 
 
 def _title(job: jobs.Job) -> str:

@@ -22,7 +22,12 @@ EXAMPLES: tuple[dict[str, Any], ...] = (
     {"model": "llama-3.1-8b", "method": "ppo", "n_gpus": 8, "sharding": "zero3"},
     {"model": "llama-3.1-8b", "method": "soft-prompt"},
     {"model": "all-minilm-l6-v2", "method": "head-ft"},
-)
+    {"model": "llama-3.2-1b", "method": "lora", "gpu": "L4", "examples": 1, "requests": 1,
+     "labels": 1, "people_hours": 1},
+    {"model": "llama-3.2-1b", "method": "lora", "gpu": "L4", "examples": 1, "owned": True},
+    {"model": "gpt-5-mini", "method": "rag", "requests": 1, "corpus_tokens": 1e6},
+    {"model": "ft:gpt-4.1-mini-2025-04-14", "method": "lora", "examples": 1},
+)  # fmt: skip
 
 
 @click.command()

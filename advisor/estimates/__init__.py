@@ -1,6 +1,8 @@
 """Memory, time, money and energy of one job, in closed form: pure arithmetic on records."""
 
-from advisor.estimates import cost, duration, requests
+from msgspec.structs import replace
+
+from advisor.estimates import cost, duration, hosted, requests, serving
 from advisor.estimates.memory import memory
 from advisor.estimates.records import Estimate, Memory
 from advisor.estimates.settling import settled
@@ -19,19 +21,33 @@ def estimate(job: Job) -> Estimate:
     method = methods.find(job.method)
     if "requests" in method.phases:
         return requests.estimate(job, method)
+    if hosted.trains(job, method):
+        return hosted.estimate(job, method)
     duration.checked_gpu(job)
     w = settled(job)
     held = memory(w)
     time = duration.time(job, w)
-    energy = cost.energy(job, time)
+    energy = cost.energy(job, time.gpu_hours)
+    served = serving.month(job) if job.requests is not None and job.gpu is not None else None
+    if served is None:
+        money = cost.money(job, time, energy)
+    else:
+        worked = time if w.trains or job.examples is not None else None
+        money = cost.money(job, worked, energy, served)
+        time = replace(
+            time, seconds_per_request=served.capacity.seconds,
+            requests_per_second=served.capacity.per_second.scaled(1 / served.capacity.gpus),
+        )  # fmt: skip
+        energy = cost.summed(energy, served.energy, money.months)
     room = _room(job)
-    notes = (*w.assumptions, *_time_notes(job))
+    notes = (*w.assumptions, *_time_notes(job), *(served.notes if served else ()))
+    notes += cost.assumed(job, energy)
     sources = (method.source, w.engine.source, *(line.source for line in held.lines))
     return Estimate(
         id=job.id,
         fits=None if room is None else held.card.mid <= room,
         fits_surely=None if room is None else held.card.high <= room,
-        memory_gib=held, time=time, money=cost.money(job, time, energy), energy_kwh=energy,
+        memory_gib=held, time=time, money=money, energy_kwh=energy, co2_kg=cost.co2(job, energy),
         assumptions=notes, sources=tuple(dict.fromkeys(s for s in sources if s)),
     )  # fmt: skip
 
@@ -58,9 +74,12 @@ def _time_notes(job: Job) -> tuple[str, ...]:
         gpu = duration.card(job.gpu)
         if gpu.status == "remembered":
             notes.append(f"remembered, not read: memory, bandwidth and peak of {gpu.id}")
+        if gpu.peak("bf16") is None:
+            rate = "fp16" if gpu.peak("fp16") is not None else "fp32"
+            notes.append(f"{gpu.id} computes no bf16: its {rate} rate counts")
     if job.gpu is None:
         notes.append("no gpu given: time and money are unknown")
-    elif job.examples is None and job.tokens is None:
+    elif job.examples is None and job.tokens is None and job.requests is None:
         notes.append("neither examples nor tokens given: hours and money are unknown")
     if job.gpu == duration.CPU and job.cpu_cores is None:
         notes.append("2 processor cores")

@@ -1,13 +1,13 @@
 """How long: operations over the rate that a device really reaches, and decoding by bandwidth."""
 
 from functools import cache
-from math import log10
 from typing import NamedTuple
 
 from msgspec.structs import astuple
 
-from advisor.estimates import flops, states
+from advisor.estimates import flops, padding, states
 from advisor.estimates.arithmetic import larger
+from advisor.estimates.efficiency import progress, range_of_share
 from advisor.estimates.records import Time
 from advisor.estimates.workload import Workload
 from advisor.job import Job
@@ -17,11 +17,10 @@ from knowledge.quantities import HOUR, Range, exactly
 
 CPU = "cpu"
 card = cache(gpus.find)
-REFERENCE_INTENSITY = 156.0
-"""Operations per byte of memory traffic of an A100: 312e12 FLOP/s over 2.0e12 B/s."""
-NODE = 8
-LONG_RUN = 1000.0
-"""GPU-hours from which restarts and evaluation are counted."""
+
+
+KERNELS_APART = ("nf4", "nf4-dq", "fp4", "fp4-dq")
+"""Formats that eager code unpacks with kernels of their own."""
 
 
 class Work(NamedTuple):
@@ -57,14 +56,14 @@ def time(job: Job, w: Workload) -> Time:
     tokens = work(job, w).tokens
     if not w.trains:
         tokens = None if job.examples is None else job.examples * (w.new_tokens or w.span)
+    one = None if w.trains else pass_seconds(job, w)
     if tokens is None:
-        return Time(None, None, speed)
+        return Time(None, None, speed, one)
     hours = exactly(tokens / HOUR).over(speed)
     if w.trains:
         hours = hours + _generation_hours(job, w, tokens)
-        if hours.mid > LONG_RUN:
-            hours = hours.over(constants.find("goodput").range)
-    return Time(hours, hours.scaled(1 / w.split.gpus), speed)
+        hours = hours.scaled(1 / progress(hours.mid, constants.find("goodput").mid))
+    return Time(hours, hours.scaled(1 / w.split.gpus), speed, one)
 
 
 def training_speed(job: Job, w: Workload) -> Range | None:
@@ -72,47 +71,10 @@ def training_speed(job: Job, w: Workload) -> Range | None:
     rate = device_rate(job, w)
     if rate is None:
         return None
-    share = efficiency(job, w)
-    per_token = flops.training(w)
-    speed = rate.times(share).scaled(1 / per_token)
-    if _padded(job, w):
-        speed = speed.scaled(min(1.0, (job.tokens_per_example or w.span) / w.span))
-    return speed
-
-
-def efficiency(job: Job, w: Workload) -> Range:
-    """Share of the peak that a training step reaches."""
-    if job.gpu == CPU:
-        return exactly(1.0)
-    find = constants.find
-    share = find("training-efficiency").range
-    narrow = find("narrow-width").mid
-    share = share.scaled(w.arch.hidden / (w.arch.hidden + narrow))
-    gpu = card(job.gpu or "")
-    peak = gpu.peak("bf16") or gpu.peak("fp16")
-    if peak is not None:
-        intensity = peak / gpu.bandwidth / REFERENCE_INTENSITY
-        share = share.scaled(intensity ** -find("intensity-exponent").mid)
-        if job.micro_batch is not None:
-            # Weights are read once a pass: as many tokens balance that as the GPU has
-            # operations for each byte.
-            share = share.scaled(w.batch_tokens / (w.batch_tokens + peak / gpu.bandwidth))
-    slower = flops.attention_share(w) * (find("attention-cost").mid - 1)
-    share = share.scaled(1 / (1 + slower))
-    if w.arch.experts is not None:
-        share = share.times(find("experts-speed").range)
-    if w.numbers.quantisation is not None:
-        share = share.times(find("quantised-speed").range)
-    return share.scaled(find("cluster-efficiency").mid ** _tens(w.split.gpus))
-
-
-def _tens(cards: int) -> float:
-    """Powers of ten beyond one node."""
-    return log10(max(1.0, cards / NODE))
-
-
-def _padded(job: Job, w: Workload) -> bool:
-    return job.packing is False and job.tokens_per_example is not None and w.trains
+    if job.gpu != CPU:
+        rate = rate.times(range_of_share(job, w, card(job.gpu or "")))
+    speed = rate.scaled(1 / flops.training(w))
+    return speed if job.gpu == CPU else speed.times(padding.useful(job, w))
 
 
 def device_rate(job: Job, w: Workload) -> Range | None:
@@ -127,6 +89,12 @@ def device_rate(job: Job, w: Workload) -> Range | None:
     return None if peak is None else exactly(peak)
 
 
+def _serving_rate(job: Job, w: Workload) -> Range | None:
+    """Peak with which prompts are read [FLOP/s]: that of FP8 for weights and inputs in FP8."""
+    eighth = None if job.gpu in (None, CPU) or job.quant != "fp8" else card(job.gpu).peak("fp8")
+    return device_rate(job, w) if eighth is None else exactly(eighth)
+
+
 def serving_speed(job: Job, w: Workload) -> Range | None:
     """Tokens per second and GPU that a batch writes, or reads where it writes none."""
     seconds = pass_seconds(job, w)
@@ -138,7 +106,7 @@ def serving_speed(job: Job, w: Workload) -> Range | None:
 
 def pass_seconds(job: Job, w: Workload) -> Range | None:
     """Seconds to read one batch of prompts and write its answers."""
-    rate = device_rate(job, w)
+    rate = _serving_rate(job, w)
     if rate is None:
         return None
     prompt = w.sequences * w.span * flops.blocks(w.arch, w.span)
@@ -155,25 +123,33 @@ def decode_seconds(job: Job, w: Workload) -> Range:
     if job.gpu == CPU:
         return exactly(w.new_tokens * states.weights(w, "only") / 1e9).times(Range(0.03, 0.08, 0.2))
     gpu = card(job.gpu or "")
-    share = constants.find("decode-bandwidth").range
+    # Ranks of tensor parallelism read their parts at once; dealt-out blocks take turns.
+    # Each part of a batch that fills the stages reads them anew, so that saves no reading.
+    turns = w.split.pipeline * (w.split.weights if not w.trains else 1.0)
     active = w.arch.active_parameters() / w.arch.parameters()
     touched = min(1.0, active * (1 + 0.5 * (w.sequences - 1)))
     weights = states.weights(w, "only") * touched
-    if w.numbers.quantisation is not None and w.engine.dequantises:
-        # Unpacked to 16 bits first: written once, read once.
+    unpacks = w.numbers.quantisation is not None and w.engine.dequantises
+    if unpacks and w.sequences > 1:
+        # Unpacked to 16 bits first: written once, read once. A single sequence needs no matrix
+        # product, and its kernels unpack as they go.
         weights += 4.0 * w.counts.linears * touched / w.split.gpus
     cache = w.sequences * w.arch.kv_bytes(int(w.span + w.new_tokens / 2), w.kv_bits)
-    traffic = w.new_tokens * (weights + cache / w.split.tensor)
+    traffic = w.new_tokens * (weights * turns + cache / w.split.tensor)
     compute = w.new_tokens * w.sequences * flops.forward(w.arch, w.span, w.outputs)
-    rate = device_rate(job, w)
+    rate = _serving_rate(job, w)
     floor = compute / w.split.gpus / rate.mid / 0.5 if rate is not None else 0.0
-    seconds = exactly(traffic / gpu.bandwidth).over(share)
+    seconds = exactly(traffic / gpu.bandwidth).over(constants.find("decode-bandwidth").range)
+    launches = w.new_tokens * w.layers
     if w.engine.decode_efficiency == "eager":
-        launches = w.new_tokens * w.layers
         launch = constants.find("eager-block-seconds").range.scaled(launches)
+        if job.quant in KERNELS_APART:
+            launch = launch.scaled(constants.find("quantised-launch").mid)
         # Launching hides behind the memory traffic or the other way round.
         seconds = Range(*map(larger, astuple(seconds), astuple(launch)))
-    return Range(seconds.low + floor, seconds.mid + floor, seconds.high + floor)
+    if w.split.tensor > 1:
+        seconds = seconds + constants.find("tensor-block-seconds").range.scaled(launches)
+    return seconds + exactly(floor)
 
 
 def _generation_hours(job: Job, w: Workload, tokens: float) -> Range:

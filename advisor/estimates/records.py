@@ -37,30 +37,41 @@ class Memory(msgspec.Struct, frozen=True):
 
 
 class Time(msgspec.Struct, frozen=True):
-    """How long: GPU-hours over all GPUs, hours on the wall, tokens per second per GPU."""
+    """How long: GPU-hours over all GPUs, hours on the wall, tokens per second per GPU.
+
+    Of answering requests: seconds for one, and requests per second per GPU at full batches.
+    """
 
     gpu_hours: Range | None
     wall_hours: Range | None
     tokens_per_second: Range | None
     seconds_per_request: Range | None = None
+    requests_per_second: Range | None = None
 
 
 class MoneyLine(msgspec.Struct, frozen=True):
-    """One line of the cost; `usd` None is unknown, and the total then says "at least"."""
+    """One line of the cost; `usd` None is unknown, and the total then says "at least".
+
+    `usd` of a line `per` month is one month's.
+    """
 
     name: str
     usd: Range | None
     why: str
     source: str = ""
+    per: Literal["once", "month"] = "once"
 
 
 class Money(msgspec.Struct, frozen=True):
-    """What it costs [USD]; `at_least` when a line is unknown."""
+    """What it costs [USD]: `once` + `months` x `monthly`; `at_least` when a line is unknown."""
 
     usd: Range | None
     lines: tuple[MoneyLine, ...]
     prices_as_of: str | None
     at_least: bool = False
+    once: Range | None = None
+    monthly: Range | None = None
+    months: float = 1.0
 
 
 class Estimate(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,5 +87,6 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True):
     time: Time | None
     money: Money
     energy_kwh: Range | None
+    co2_kg: Range | None = None
     assumptions: tuple[str, ...]
     sources: tuple[str, ...]

@@ -1,6 +1,8 @@
 """Hosted models and retrieval: tokens times prices, embedding time, memory of the index."""
 
-from msgspec.structs import replace
+from collections.abc import Iterator
+
+from msgspec.structs import astuple, replace
 
 from advisor.estimates import cost, flops
 from advisor.estimates.duration import CPU, device_rate
@@ -18,6 +20,7 @@ REQUESTS = 1000
 PROMPT, ANSWER = 500.0, 150.0
 PASSAGE, PASSAGES = 200.0, 5
 EMBEDDER = "all-minilm-l6-v2"
+OFFERS = "the model's row of 'advisor catalog prices'"
 VECTOR_BYTES = 4.0
 TEXT_BYTES = 4.5
 """Bytes of text for one token; kept beside the vectors so that answers can cite it."""
@@ -28,28 +31,86 @@ GUESSED = 1.3
 def estimate(job: Job, method: Method) -> Estimate:
     """What answering requests with a hosted model takes, with retrieval if the method has it."""
     notes: list[str] = []
-    indexed = "index" in method.phases
-    requests = _said(job.requests, REQUESTS, "requests", notes)
-    prompt = _said(job.tokens_in, PROMPT, "tokens in one request", notes)
-    answer = _said(job.tokens_out, ANSWER, "tokens in one answer", notes)
-    lines: list[MoneyLine] = []
     memory, time, energy = None, None, None
-    if indexed:
+    further: list[MoneyLine] = []
+    if "index" in method.phases:
         each = _said(job.passage_tokens, PASSAGE, "tokens in one passage", notes)
         count = _said(job.passages, PASSAGES, "passages in one prompt", notes)
-        prompt = prompt + each * count
+        longer = answered(job, notes, each * count)
+        plain = answered(job, [])
+        lines = [plain, _longer(plain, longer, each * count)]
         memory, time, line, energy = _index(job, each, notes)
-        lines.append(line)
+        further = [line]
+        if job.gpu != CPU:  # the user's own machine is there anyway
+            further += [_retrieval(job), *_kept(memory)]
+    else:
+        lines = [answered(job, notes)]
+    lines += [*further, *cost.people(job)]
+    return Estimate(
+        id=job.id, fits=None, memory_gib=memory, time=time,
+        money=cost.bill(lines, _dated(job), job.months), energy_kwh=energy,
+        co2_kg=cost.co2(_on_cpu(job), energy),
+        assumptions=tuple(notes), sources=(method.source,),
+    )  # fmt: skip
+
+
+def answered(job: Job, notes: list[str], retrieved: float = 0.0) -> MoneyLine:
+    """A month of requests at the model's price per token.
+
+    Args:
+        notes: what is assumed is added here.
+        retrieved: tokens of passages that lengthen each prompt.
+    """
+    requests = _said(job.requests, REQUESTS, "requests", notes)
+    prompt = _said(job.tokens_in, PROMPT, "tokens in one request", notes) + retrieved
+    answer = _said(job.tokens_out, ANSWER, "tokens in one answer", notes)
+    if requests == 0:
+        notes.append("requests is 0: nothing is asked, so requests cost nothing")
     usd = _answers(job, requests, prompt, answer, notes)
     guessed = job.tokens_in is None or job.tokens_out is None
     spread = None if usd is None else around(usd, GUESSED) if guessed else exactly(usd)
     why = f"{requests:g} requests x ({prompt:g} tokens in, {answer:g} out)"
-    lines.insert(0, MoneyLine("model requests", spread, why))
-    return Estimate(
-        id=job.id, fits=None, memory_gib=memory, time=time,
-        money=cost.bill(lines, prices.snapshot("api")), energy_kwh=energy,
-        assumptions=tuple(notes), sources=(method.source,),
-    )  # fmt: skip
+    return MoneyLine("model requests", spread, why, OFFERS, "month")
+
+
+def _longer(plain: MoneyLine, longer: MoneyLine, tokens: float) -> MoneyLine:
+    """What the retrieved passages in the prompts cost."""
+    usd = None
+    if plain.usd is not None and longer.usd is not None:
+        usd = Range(*(b - a for a, b in zip(astuple(plain.usd), astuple(longer.usd), strict=True)))
+    why = f"{tokens:g} tokens of passages in each prompt"
+    return MoneyLine("longer prompts", usd, why, OFFERS, "month")
+
+
+def _retrieval(job: Job) -> MoneyLine:
+    """Embedding a month's questions on rented cores; the search itself is small beside it."""
+    arch = architecture(job.embedder or EMBEDDER)
+    prompt = _said(job.tokens_in, PROMPT, "tokens in one request", [])
+    requests = _said(job.requests, REQUESTS, "requests", [])
+    operations = requests * prompt * flops.blocks(arch, prompt)
+    hours = exactly(operations / HOUR).over(constants.find("cpu-flops-fp32").range)
+    core = constants.find("core-usd-per-hour")
+    why = f"{requests:g} questions embedded in {hours.mid:.2g} core-hours x {core.mid:g} USD"
+    return MoneyLine("retrieval", hours.times(core.range), why, core.source, "month")
+
+
+def _kept(memory: Memory | None) -> Iterator[MoneyLine]:
+    """Index in memory and texts on disk, a month."""
+    if memory is None:
+        return
+    rates = constants.find("memory-usd-per-gib"), constants.find("storage-usd-per-gib")
+    for name, rate in zip(("index in memory", "index on disk"), rates, strict=True):
+        why = f"{memory.card.mid:.2g} GiB x {rate.mid:g} {rate.unit}"
+        yield MoneyLine(name, memory.card.times(rate.range), why, rate.source, "month")
+
+
+def _dated(job: Job) -> str:
+    """The date of the model's price; of the table where it has none of its own."""
+    try:
+        row = prices.find_api(job.model) if isinstance(job.model, str) else None
+    except UserError:
+        row = None
+    return row.date.isoformat() if row is not None and row.date else prices.snapshot("api")
 
 
 def _said(value: float | None, usual: float, what: str, notes: list[str]) -> float:
@@ -101,8 +162,9 @@ def _index(
     process = constants.find("process-gib").range
     memory = Memory(size, size, size + process, lines, "index", size.mid)
     time = _embedding(job, arch, passage)
-    energy = cost.energy(_on_cpu(job), time)
-    price = cost.money(_on_cpu(job), time, energy)
+    where = replace(_on_cpu(job), labels=None, people_hours=None)
+    energy = cost.energy(where, time.gpu_hours)
+    price = cost.money(where, time, energy)
     why = f"{job.corpus_tokens:g} tokens embedded in {time.gpu_hours.mid:.3g} hours" if (
         time.gpu_hours
     ) else "unknown"  # fmt: skip

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from advisor.estimates import estimate
+from advisor.estimates import estimate, hosted
 from advisor.estimates.records import Estimate, Money, MoneyLine
 from advisor.facts import facts
 from advisor.job import settled
@@ -130,7 +130,7 @@ def _assumed(job: Mapping[str, Any], row: prices.ApiPrice) -> Iterator[str]:
 
 
 def hosted_tuning(option: Option) -> Estimate | None:
-    """What a vendor charges for the training: tokens x epochs x its price; time is unknown."""
+    """What a vendor charges for the training (tokens x epochs x its price), and how long it is."""
     row = prices.find_api(option.model or "")
     job = option.job
     tokens = job.get("examples", 0) * job.get("tokens_per_example", 0) * job.get("epochs", 1)
@@ -143,7 +143,7 @@ def hosted_tuning(option: Option) -> Estimate | None:
         id=option.id,
         fits=None,
         memory_gib=None,
-        time=None,
+        time=hosted.waiting(tokens),
         money=Money(usd, (line,), prices.snapshot("api")),
         energy_kwh=None,
         assumptions=tuple(_assumed(job, row)),

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator
 
-from advisor.estimates.records import Estimate, Memory
+from advisor.estimates.records import Estimate, Memory, Money, MoneyLine, Time
 from advisor.report.view import Line, Table, Text, View
 from advisor.report.words import dated, duration, interval, rounded, usd
-from knowledge.quantities import HOUR
+from knowledge.quantities import HOUR, Range
 
 
 def view(estimate: Estimate, title: str, card_gib: float | None = None) -> View:
@@ -36,26 +36,26 @@ def _answer(estimate: Estimate, title: str, card_gib: float | None) -> Iterator[
         yield f"memory {card}{of} a GPU, peak in the {estimate.memory_gib.peak_phase}"
     hours = estimate.time.wall_hours if estimate.time is not None else None
     seconds = hours.scaled(HOUR) if hours is not None else None
-    cost = usd(estimate.money.usd, at_least=estimate.money.at_least)
-    yield f"time {duration(seconds)}, cost {cost}"
+    yield f"time {duration(seconds)}, cost {_cost(estimate.money)}"
+
+
+def _cost(money: Money) -> str:
+    """The total, and over how long where some of it comes back every month."""
+    whole = usd(money.usd, at_least=money.at_least)
+    if money.monthly is None or money.usd is None:
+        return whole
+    if money.months != 1:
+        return f"{whole} in {money.months:g} months"
+    return f"{whole} a month" if money.once is None else f"{whole} with a first month"
 
 
 def _sections(estimate: Estimate) -> Iterator[Table | Text]:
     if estimate.memory_gib is not None:
         yield _memory(estimate.memory_gib)
     if estimate.time is not None:
-        time = estimate.time
-        rows = [
-            ("GPU-hours", interval(time.gpu_hours)),
-            ("hours on the wall", interval(time.wall_hours)),
-            ("tokens per second per GPU", interval(time.tokens_per_second)),
-        ]
-        if time.seconds_per_request is not None:
-            rows.append(("seconds per request", interval(time.seconds_per_request)))
-        yield Table("Time", ("", "mid (80 % interval)"), tuple(rows))
+        yield _time(estimate.time)
     if estimate.money.lines:
-        rows_of_money = tuple((line.name, usd(line.usd), line.why) for line in estimate.money.lines)
-        yield Table("Money", ("line", "USD", "why"), rows_of_money)
+        yield _money(estimate.money)
     if estimate.assumptions:
         yield Text("Assumed", tuple(Line(said) for said in estimate.assumptions))
 
@@ -70,8 +70,44 @@ def _memory(memory: Memory) -> Table:
     return Table("Memory of one GPU", ("line", "GiB", "why"), (*lines, *totals))
 
 
+def _time(time: Time) -> Table:
+    rows = [
+        ("GPU-hours", interval(time.gpu_hours)),
+        ("hours on the wall", interval(time.wall_hours)),
+        ("tokens per second per GPU", interval(time.tokens_per_second)),
+    ]
+    if time.seconds_per_request is not None:
+        rows.append(("seconds per request", interval(time.seconds_per_request)))
+    if time.requests_per_second is not None:
+        rows.append(("requests per second per GPU", interval(time.requests_per_second)))
+    return Table("Time", ("", "mid (80 % interval)"), tuple(rows))
+
+
+def _money(money: Money) -> Table:
+    """The lines; where some come back, what is paid once, each month and in all."""
+    lines = [(line.name, _paid(line), line.why) for line in money.lines]
+    if money.monthly is not None and money.once is not None and len(lines) > 1:
+        lines.append(("once", _dollars(money.once), "the lines that do not come back"))
+        lines.append(("each month", _dollars(money.monthly), "the lines that do"))
+    if len(lines) > 1:
+        months = f"once, and {money.months:g} x each month" if money.monthly else "of the lines"
+        lines.append(("total", _dollars(money.usd, at_least=money.at_least), months))
+    return Table("Money", ("line", "USD", "why"), tuple(lines))
+
+
+def _paid(line: MoneyLine) -> str:
+    shown = _dollars(line.usd)
+    return f"{shown} a month" if line.per == "month" and line.usd is not None else shown
+
+
+def _dollars(range_: Range | None, *, at_least: bool = False) -> str:
+    """Dollars under a heading that says so."""
+    return usd(range_, at_least=at_least).replace(" USD", "")
+
+
 def _footer(estimate: Estimate) -> Iterator[str]:
     yield f"{dated(estimate.money.prices_as_of)} Intervals are 80 %."
     if estimate.energy_kwh is not None:
-        yield f"Energy {interval(estimate.energy_kwh, 'kWh')}."
+        emitted = f", CO2 {interval(estimate.co2_kg, 'kg')}" if estimate.co2_kg else ""
+        yield f"Energy {interval(estimate.energy_kwh, 'kWh')}{emitted}."
     yield "Sources: see --json, or 'advisor explain' with the name of a line."

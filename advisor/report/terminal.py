@@ -7,7 +7,8 @@ from rich.markup import escape
 from rich.padding import Padding
 from rich.table import Table as RichTable
 
-from advisor.report.view import Bar, Chart, Table, Text, View
+from advisor.report.plot import plot
+from advisor.report.view import Bar, Chart, Plot, Table, Text, View
 from advisor.report.words import rounded
 
 WIDTH = 32  # characters of a chart's axis
@@ -29,6 +30,8 @@ def show(view: View, console: Console) -> None:
                 _chart(section, console)
             case Text():
                 _text(section, console)
+            case Plot():
+                plot(section, console)
     if view.footer:
         console.print()
         for line in view.footer:

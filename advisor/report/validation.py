@@ -30,12 +30,15 @@ def view(outcome: Report | CaseReport, *, rows: bool = False) -> View:
 
 
 def _sections(outcome: Report, factor: bool, *, rows: bool) -> Iterator[Table]:
-    compared = {"this advisor": outcome.summary, **outcome.summary.baselines}
+    compared: dict[str, Scores] = {"this advisor": outcome.summary}
+    if (unseen := outcome.summary.leave_one_out.get("all")) is not None:
+        compared["each source left out of the fit"] = unseen
+    compared |= outcome.summary.baselines
     if len(compared) > 1:
         yield _table("Beside simpler estimators", compared, factor)
     for name, groups in outcome.by_group.items():
         yield _table(f"By {name}", groups, factor)
-    yield _table("With one source left out", outcome.summary.leave_one_out, factor)
+    yield _table("Left out of the fit in turn", outcome.summary.leave_one_out, factor)
     if rows:
         yield Table(
             "Rows",

@@ -34,6 +34,23 @@ class Chart(msgspec.Struct, frozen=True):
     note: str = ""
 
 
+class Curve(msgspec.Struct, frozen=True):
+    """A labelled line through points, both coordinates above 0."""
+
+    label: str
+    points: tuple[tuple[float, float], ...]
+
+
+class Plot(msgspec.Struct, frozen=True):
+    """Curves over one another, both axes logarithmic."""
+
+    title: str
+    across: str
+    up: str
+    curves: tuple[Curve, ...]
+    note: str = ""
+
+
 class Line(msgspec.Struct, frozen=True):
     """A sentence, and where it comes from."""
 
@@ -53,5 +70,5 @@ class View(msgspec.Struct, frozen=True):
 
     title: str
     answer: tuple[str, ...]
-    sections: tuple[Table | Chart | Text, ...]
+    sections: tuple[Table | Chart | Text | Plot, ...]
     footer: tuple[str, ...] = ()

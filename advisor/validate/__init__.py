@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Literal, get_args
 
+from advisor.validate import heldout
 from advisor.validate.cases import asked, cases
 from advisor.validate.memory import memory
 from advisor.validate.records import CaseReport, Report
@@ -37,9 +38,11 @@ def report(kind: str, path: Path | None = None) -> Report | CaseReport:
     if kind == "memory":
         return memory(measured.memory(path))
     if kind == "runs":
-        return runs(measured.runs(path))
+        rows = measured.runs(path)
+        return heldout.runs(runs(rows), rows)
     if kind == "throughput":
-        return throughput(measured.throughput(path))
+        speeds = measured.throughput(path)
+        return heldout.throughput(throughput(speeds), speeds)
     if kind == "cases":
         return cases(decisions.rows(path), ask=asked, one_unknown=True)
     raise unknown("validation", kind, KINDS)

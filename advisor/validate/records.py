@@ -57,10 +57,10 @@ class Scores(msgspec.Struct, frozen=True):
 
 
 class Summary(Scores, frozen=True):
-    """The scores of the rows that count, with each source left out in turn, beside baselines.
+    """The scores of the rows that count, beside baselines.
 
-    For memory the constants are fitted without the source and its own rows are scored; "all" are
-    these together.
+    `leave_one_out`: each source's own rows, predicted by constants fitted without its
+    organisation; "all" are these together.
     """
 
     leave_one_out: dict[str, Scores]

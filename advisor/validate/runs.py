@@ -19,6 +19,8 @@ FLAT = (0.35, 0.50)
 USUAL_SECONDS = 30 * 24 * HOUR
 """How long a run is taken to last where its GPUs are not counted: a month."""
 NODE = 8
+EXAMPLES = ("sft", "full-ft", "lora", "qlora")
+"""Methods of runs on conversations and instructions, which published runs seldom packed."""
 FORMATS = {"bf16": "bf16", "amp_bf16": "bf16", "fp16": "fp16", "fp32": "fp32"}
 """Published number formats that are formats of weights here."""
 
@@ -58,6 +60,9 @@ def job(row: RunRow) -> Mapping[str, Any]:
         weights_dtype=FORMATS.get(row.precision),
         quant=row.precision if row.method == "qlora" and row.precision in ("nf4", "int8") else None,
         tokens=row.tokens,
+        fp8=row.precision == "fp8" or None,
+        year=row.year,
+        packing=False if row.method in EXAMPLES else None,
     )
 
 

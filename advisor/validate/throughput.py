@@ -4,7 +4,9 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from advisor.estimates import serving
 from advisor.estimates.records import Estimate
+from advisor.job import settled
 from advisor.validate import subject
 from advisor.validate.prediction import Predict, asked, predicted, present
 from advisor.validate.records import Report, Row, document, report
@@ -34,6 +36,8 @@ QUANTS = {"fp8": "fp8", "int8": "int8", "nf4": "nf4", "nf4-dq": "nf4-dq", "int4"
           "fp4": "fp4"}  # fmt: skip
 SHARDINGS = {"FULL_SHARD": "fsdp", "SHARD_GRAD_OP": "zero2", "FSDP": "fsdp", "ZeRO3": "zero3",
              "ZeRO2": "zero2"}  # fmt: skip
+SATURATED = ("max_throughput",)
+"""Tasks measured with as many requests at once as the card holds."""
 TRAINED_TOKENS = 1e9
 """Enough that no start-up share matters: a speed does not depend on the amount of work."""
 ANSWER = 128
@@ -72,7 +76,13 @@ def job(row: ThroughputRow) -> Mapping[str, Any]:
         engine=_engine(row.framework),
         **{key: degree for key, degree in degrees.items() if degree > 1},
     )
-    return common | (_serving(row) if method == "inference" else _training(row, degrees))
+    if method != "inference":
+        return common | _training(row, degrees)
+    served = common | _serving(row)
+    if row.task in SATURATED and row.microbatch is None:
+        full = serving.capacity(settled(served))
+        served |= {} if full is None else {"micro_batch": full.batch}
+    return served
 
 
 def unscored(row: ThroughputRow) -> str | None:
@@ -93,6 +103,7 @@ def _training(row: ThroughputRow, degrees: Mapping[str, int]) -> dict[str, Any]:
         checkpointing={"True": "full", "False": "none"}.get(row.act_ckpt),
         sharding=next((s for word, s in SHARDINGS.items() if word in row.parallelism), None),
         gradient_accumulation=passes,
+        fp8=any(word in row.precision for word in ("fp8", "float8")) or None,
         tokens=TRAINED_TOKENS,
     )
 
