@@ -82,6 +82,7 @@ class Loopback:
 
 STATUSES: dict[str, tuple[int, str, dict[str, str]]] = {
     "429": (429, "slow down", {"Retry-After": "0.05"}),
+    "429-slow": (429, "slow down", {"Retry-After": "0.5"}),
     "429-long": (429, "come back tomorrow", {"Retry-After": "86400"}),
     "quota": (429, "insufficient_quota", {}),
     "500": (500, "broken", {}),
