@@ -167,7 +167,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     timeout_s: Annotated[float, Meta(gt=0, le=3600, description="longest wait for one answer")] = 60
     retries: Annotated[int, Meta(ge=0, le=20, description="more attempts after a fault")] = 6
     backoff_s: Annotated[
-        float, Meta(ge=0, le=60, description="wait before the second attempt; then doubled")
+        float, Meta(ge=0, le=60, description="longest wait before the second attempt; then doubled")
     ] = 0.5
     hedge_after_s: Annotated[
         Positive | None,

@@ -11,7 +11,7 @@ from backends.base import Context, Interrupted
 from backends.prompting import Settings
 from backends.prompting.exchange import Declined, Passing, Provider, Reply, Request
 from backends.prompting.money import BudgetReached, Ledger, Prices, most_tokens
-from backends.prompting.pace import Pace
+from backends.prompting.pace import Pace, Slots
 from backends.prompting.store import Cache, Store
 from knowledge.errors import UserError
 
@@ -53,7 +53,7 @@ class Asker:
         self._settings = settings
         self._cache = cache
         self._pace = Pace(settings.requests_per_minute, settings.tokens_per_minute)
-        self._slots = asyncio.Semaphore(settings.concurrency)
+        self._slots = Slots(settings.concurrency)
         self._failed_in_a_row = 0
         self._jitter = Random()
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -90,7 +90,7 @@ class Asker:
         if reply is not None:
             self.kept += 1
         elif self._cache is not None and (reply := self._cache.answer(key)) is not None:
-            self.store.adopt(key, reply)
+            self.store.adopt([(key, reply)])
         return reply
 
     def _count(self, failed: Failed) -> None:
@@ -108,7 +108,7 @@ class Asker:
         reason = ""
         for attempt in range(self._settings.retries + 1):
             try:
-                return await self._hedged(request, key)
+                return await self._hedged(request, key, again=attempt > 0)
             except Passing as fault:
                 reason = str(fault)
                 if attempt < self._settings.retries:
@@ -117,14 +117,14 @@ class Asker:
                 raise Failed(str(fault), declined=True) from None
         raise Failed(f"{reason} ({self._settings.retries + 1} attempts)")
 
-    async def _hedged(self, request: Request, key: str) -> Reply:
+    async def _hedged(self, request: Request, key: str, *, again: bool) -> Reply:
         """One attempt; where hedging is on, a second one beside it if it takes too long."""
         if self._settings.hedge_after_s is None:
-            return await self._attempt(request, key)
-        running = {asyncio.create_task(self._attempt(request, key))}
+            return await self._attempt(request, key, again=again)
+        running = {asyncio.create_task(self._attempt(request, key, again=again))}
         done, running = await asyncio.wait(running, timeout=self._settings.hedge_after_s)
         if not done:
-            running.add(asyncio.create_task(self._attempt(request, key)))
+            running.add(asyncio.create_task(self._attempt(request, key, again=True)))
         while running and not any(task.exception() is None for task in done):
             more, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
             done |= more
@@ -134,11 +134,11 @@ class Asker:
         good = next((task for task in done if task.exception() is None), None)
         return (good or next(iter(done))).result()
 
-    async def _attempt(self, request: Request, key: str) -> Reply:
+    async def _attempt(self, request: Request, key: str, *, again: bool) -> Reply:
         """One attempt: allowed, paid for in advance, noted, sent, booked."""
         worst = self.prices.worst(request)
         tokens = most_tokens(request) + request.max_tokens
-        async with self._slots:
+        async with self._slots.one(again=again):
             self._refuse_when_stopped()
             await self._pace.allowed(tokens)
             ticket = await self.ledger.reserve(worst)
@@ -159,7 +159,6 @@ class Asker:
                 if not (isinstance(fault, Passing) and fault.maybe_billed):
                     usd = 0.0
                 self.store.lost(number, str(fault), usd)
-                self._pace.settled(tokens, None)
                 raise
             except asyncio.CancelledError:
                 self.store.lost(number, "the attempt was abandoned", usd)
@@ -177,11 +176,16 @@ class Asker:
             raise Failed("the run was stopped")
 
     def _back_off(self, attempt: int, fault: Passing) -> float:
-        """The wait before the next attempt [s]: what the endpoint asks for, or doubling."""
+        """The wait before the next attempt [s]: what the endpoint asks for, or doubling.
+
+        Source: full jitter, https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
+        """
         if fault.wait is not None:
             return self._pace.refused(fault.wait)
+        # A single fault among many answers is no sign of overload: the wait grows with their share.
+        trouble = self._pace.faulty()
         longest = min(LONGEST_BACKOFF, self._settings.backoff_s * float(2**attempt))
-        return longest * self._jitter.uniform(0.5, 1.0)
+        return longest * trouble * self._jitter.random()
 
 
 async def each(

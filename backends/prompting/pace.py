@@ -2,6 +2,8 @@
 
 import asyncio
 from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from random import Random
 
 MINUTE = 60.0
@@ -42,6 +44,43 @@ class Bucket:
         return (self._limit - (self._holds - 1)) / MINUTE
 
 
+class Slots:
+    """So many requests in flight; attempts that are repeated go before those that are new."""
+
+    def __init__(self, count: int) -> None:
+        self._free = count
+        self._again: deque[asyncio.Future[None]] = deque()
+        self._new: deque[asyncio.Future[None]] = deque()
+
+    @asynccontextmanager
+    async def one(self, *, again: bool) -> AsyncIterator[None]:
+        """A slot, for as long as the block lasts."""
+        if self._free:
+            self._free -= 1
+        else:
+            turn = asyncio.get_running_loop().create_future()
+            (self._again if again else self._new).append(turn)
+            try:
+                await turn
+            except asyncio.CancelledError:
+                if turn.done() and not turn.cancelled():
+                    self._pass_on()
+                raise
+        try:
+            yield
+        finally:
+            self._pass_on()
+
+    def _pass_on(self) -> None:
+        for waiting in (self._again, self._new):
+            while waiting:
+                turn = waiting.popleft()
+                if not turn.done():
+                    turn.set_result(None)
+                    return
+        self._free += 1
+
+
 class Pace:
     """When the next request may be sent."""
 
@@ -52,6 +91,7 @@ class Pace:
         self._turn = asyncio.Lock()
         self._not_before = 0.0
         self._refused: deque[bool] = deque(maxlen=LOOKED_AT)
+        self._faults: deque[bool] = deque(maxlen=LOOKED_AT)
         self._jitter = Random()
 
     async def allowed(self, tokens: int) -> None:
@@ -73,8 +113,14 @@ class Pace:
     def settled(self, reserved: int, used: int | None) -> None:
         """Correct the count of tokens by what a reply says was used."""
         self._refused.append(False)
+        self._faults.append(False)
         if self._tokens is not None and used is not None:
             self._tokens.give_back(reserved - used)
+
+    def faulty(self) -> float:
+        """Note a fault; how troubled the endpoint is, 1 where half of the last attempts failed."""
+        self._faults.append(True)
+        return min(1.0, 2 * sum(self._faults) / len(self._faults))
 
     def refused(self, wait: float) -> float:
         """How long this one request waits [s]; where most are refused, all are held back."""

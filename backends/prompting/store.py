@@ -7,7 +7,7 @@ attempts, is the cache that runs share: the key there holds the provider too.
 
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
@@ -26,7 +26,9 @@ CREATE TABLE IF NOT EXISTS attempts (
 );
 CREATE TABLE IF NOT EXISTS parts (seconds REAL NOT NULL);
 """
+CHECKPOINT_PAGES = 8000  # of 4 KiB; each checkpoint waits for the disk, and all requests with it
 KILLED = "the process ended before the answer came"
+WRITTEN_TOGETHER = 64
 _REPLY = msgspec.json.Decoder(Reply)
 
 
@@ -58,6 +60,7 @@ class Store:
             # power cut the file is whole.
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = NORMAL")
+            self._db.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
             self._db.executescript(SCHEMA)
             killed = "UPDATE attempts SET usd = ifnull(worst, 0), reason = ? WHERE usd IS NULL"
             self._db.execute(killed, (KILLED,))
@@ -102,10 +105,13 @@ class Store:
             self._db.execute("COMMIT")
         self.spent += usd or 0.0
 
-    def adopt(self, key: str, reply: Reply) -> None:
-        """Keep an answer that cost nothing, since it was known before."""
+    def adopt(self, known: Iterable[tuple[str, Reply]]) -> None:
+        """Keep answers that cost nothing, since they were known before."""
         with self._told():
-            self._keep(key, reply, 0.0, cached=True)
+            self._db.execute("BEGIN")
+            for key, reply in known:
+                self._keep(key, reply, 0.0, cached=True)
+            self._db.execute("COMMIT")
 
     def worked(self, seconds: float) -> None:
         """Note how long one process worked on the step."""
@@ -180,7 +186,10 @@ class Store:
 
 
 class Cache:
-    """The answers of all runs of this user, by provider and content."""
+    """The answers of all runs of this user, by provider and content.
+
+    Written some answers at a time: the run's own store has each at once.
+    """
 
     def __init__(self, provider: str, path: Path) -> None:
         self._provider = provider
@@ -193,6 +202,7 @@ class Cache:
                 f"another file, or the step's setting cache to false"
             ) from None
         self._store = Store(path)
+        self._new: dict[str, Reply] = {}
 
     def answer(self, key: str) -> Reply | None:
         """The answer that any run got from this provider for a request."""
@@ -200,11 +210,18 @@ class Cache:
 
     def keep(self, key: str, reply: Reply) -> None:
         """Keep an answer for other runs."""
-        self._store.adopt(self._key(key), reply)
+        self._new[self._key(key)] = reply
+        if len(self._new) >= WRITTEN_TOGETHER:
+            self._write()
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Write what is left and let go of the file."""
+        self._write()
         self._store.close()
+
+    def _write(self) -> None:
+        self._store.adopt(self._new.items())
+        self._new.clear()
 
     def _key(self, key: str) -> str:
         return sha256(f"{self._provider}\n{key}".encode()).hexdigest()
