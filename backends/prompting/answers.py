@@ -18,7 +18,7 @@ from backends.prompting.exchange import Provider, Reply, Request
 from backends.prompting.items import Item
 from backends.prompting.money import Ledger, Prices
 from backends.prompting.prompts import Example, Prompt
-from backends.prompting.readings import Reading, reading, repair
+from backends.prompting.readings import Reading, formed, reading, repair
 from backends.prompting.store import Cache, Store, cache_file
 from backends.prompting.tokens import Counter as TokenCounter
 from backends.prompting.tokens import Room, TooLong
@@ -120,7 +120,7 @@ async def answered(
     async def work(numbered: tuple[int, tuple[Item, tuple[Example, ...]]]) -> None:
         nonlocal next_number
         number, (item, examples) = numbered
-        ready[number] = item, await _outcome(asker, recipe, item, examples)
+        ready[number] = item, await outcome(asker, recipe, item, examples)
         while asker.stop is None and next_number in ready:
             take(*ready.pop(next_number))
             next_number += 1
@@ -129,7 +129,7 @@ async def answered(
     await each(enumerate(shown), work, asker, context, recipe.settings.concurrency)
 
 
-async def _outcome(
+async def outcome(
     asker: Asker, recipe: Recipe, item: Item, examples: tuple[Example, ...]
 ) -> Outcome:
     """The outcome of one item: one answer, or the one that most of several drawn give."""
@@ -159,7 +159,7 @@ async def _drawn(asker: Asker, recipe: Recipe, first: Request, blank: Outcome) -
     except Failed as failed:
         return msgspec.structs.replace(blank, failed=str(failed))
     read = reading(reply.text, recipe.prompt)
-    repaired = read.fault is not None and recipe.settings.repair and _checked(recipe.prompt)
+    repaired = read.fault is not None and recipe.settings.repair and formed(recipe.prompt)
     if repaired:
         said = Message("assistant", reply.text)
         wanted = Message("user", repair(read.fault or "", recipe.prompt))
@@ -186,11 +186,6 @@ def _told(
         repaired=repaired and read.fault is None,
         cut=reply.cut,
     )
-
-
-def _checked(prompt: Prompt) -> bool:
-    """Whether an answer has a form that it can miss."""
-    return bool(prompt.labels or prompt.schema is not None or prompt.pattern or prompt.reasoning)
 
 
 def _format(settings: Settings, prompt: Prompt) -> dict[str, object] | None:

@@ -1,7 +1,7 @@
 """Requests sent many at a time: attempts repeated with back-off, money reserved before each."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from random import Random
 from time import monotonic
 from typing import TypeVar
@@ -170,6 +170,24 @@ class Asker:
         if self._cache is not None:
             self._cache.keep(key, reply)
         return reply
+
+    async def stream(self, request: Request) -> AsyncIterator[str]:
+        """The reply piece by piece, tried once and not kept; its worst case is what is booked.
+
+        Raises:
+            BudgetReached, Passing, Declined, UserError: as an attempt.
+        """
+        worst = self.prices.worst(request)
+        async with self._slots.one(again=False):
+            await self._pace.allowed(most_tokens(request) + request.max_tokens)
+            ticket = await self.ledger.reserve(worst)
+            number = self.store.sent(request.digest(), worst)
+            try:
+                async for piece in self.provider.stream(request):
+                    yield piece
+            finally:
+                self.store.lost(number, "streamed: the usage is not known", worst or 0.0)
+                self.ledger.settle(ticket, worst or 0.0)
 
     def _refuse_when_stopped(self) -> None:
         if self.stop is not None:

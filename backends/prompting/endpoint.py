@@ -7,6 +7,7 @@ counted in `backends.prompting.asking`.
 
 from collections.abc import AsyncIterator, Mapping
 from email.utils import parsedate_to_datetime
+from io import BytesIO
 from time import perf_counter, time
 from typing import Any
 
@@ -18,6 +19,7 @@ from backends.prompting.exchange import Declined, Passing, Reply, Request, Usage
 from knowledge.errors import UserError
 
 LONGEST_WAIT = 300.0  # seconds; who is asked to wait longer had better come back with --resume
+LARGE = 2**20  # bytes
 PATHS = {"chat": "/chat/completions", "completion": "/completions"}
 
 
@@ -105,7 +107,7 @@ class Endpoint:
         body = self._body(request)
         try:
             async with self._session.post(
-                self._url(request), data=msgspec.json.encode(body), headers=_idempotent(request)
+                self._url(request), data=_sent(body), headers=_idempotent(request)
             ) as response:
                 content = await response.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
@@ -129,7 +131,7 @@ class Endpoint:
         body = self._body(request) | {"stream": True}
         try:
             async with self._session.post(
-                self._url(request), data=msgspec.json.encode(body), headers=_idempotent(request)
+                self._url(request), data=_sent(body), headers=_idempotent(request)
             ) as response:
                 if response.status != 200:
                     content = await response.read()
@@ -242,6 +244,12 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
         return max(0.0, parsedate_to_datetime(value).timestamp() - time())
     except ValueError:
         return None
+
+
+def _sent(body: Mapping[str, Any]) -> bytes | BytesIO:
+    """A body as bytes; a large one as a file, which is sent in parts."""
+    content = msgspec.json.encode(body)
+    return content if len(content) < LARGE else BytesIO(content)
 
 
 def _idempotent(request: Request) -> dict[str, str]:

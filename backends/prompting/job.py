@@ -17,6 +17,7 @@ from backends.prompting.answers import Outcome, Recipe, answered, asking, provid
 from backends.prompting.items import Item, Items, Task
 from backends.prompting.recipes import ARTEFACT
 from backends.prompting.scoring import Tally
+from backends.prompting.serving import Prompted
 from backends.prompting.store import Store, Totals
 from backends.prompting.tokens import TooLong
 from knowledge.errors import UserError
@@ -116,6 +117,15 @@ def predict(folder: Path, texts: Iterable[str], **options: Any) -> Iterator[Pred
         for item, outcome in asyncio.run(_outcomes(made, batch, store, context)):
             yield prediction(item, outcome)
         store.forget()
+
+
+def service(folder: Path, **options: Any) -> Prompted:
+    """A saved prompt ready to be asked many times.
+
+    Args:
+        options: `budget_usd`, a limit for as long as it is up.
+    """
+    return Prompted(folder, options.get("budget_usd"))
 
 
 def evaluate(folder: Path, data: Data, **options: Any) -> dict[str, Metric]:

@@ -44,6 +44,11 @@ def reading(answer: str, prompt: Prompt) -> Reading:
     return Reading(said)
 
 
+def formed(prompt: Prompt) -> bool:
+    """Whether an answer has a form that it can miss."""
+    return bool(prompt.labels or prompt.schema is not None or prompt.pattern or prompt.reasoning)
+
+
 def repair(fault: str, prompt: Prompt) -> str:
     """The message that asks once more after a fault."""
     if prompt.labels and not prompt.reasoning:

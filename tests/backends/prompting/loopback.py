@@ -54,8 +54,9 @@ class Loopback:
 
     def completion(self, body: dict[str, Any]) -> dict[str, Any]:
         """An answer, booked."""
-        text = self.reply(body["messages"][-1]["content"])
-        sent = sum(len(message["content"]) for message in body["messages"]) // 4 + 8
+        told = [m["content"] for m in body["messages"]] if "messages" in body else [body["prompt"]]
+        text = self.reply(told[-1])
+        sent = sum(len(one) for one in told) // 4 + 8
         said = min(len(text) // 4 + 1, body.get("max_tokens", body.get("max_completion_tokens")))
         with self.lock:
             self.usd += (sent * USD_PER_1M_INPUT + said * USD_PER_1M_OUTPUT) / 1e6
@@ -68,7 +69,11 @@ class Loopback:
             "choices": [
                 {
                     "index": 0,
-                    "message": {"role": "assistant", "content": text},
+                    **(
+                        {"message": {"role": "assistant", "content": text}}
+                        if "messages" in body
+                        else {"text": text}
+                    ),
                     "finish_reason": "stop",
                 }
             ],
@@ -118,7 +123,31 @@ def _handler(state: Loopback) -> type[BaseHTTPRequestHandler]:
             else:
                 completion = state.completion(body)
                 time.sleep(1.0 if fault == "slow" else state.delay)
-                self.complete(completion, fault)
+                if body.get("stream"):
+                    self.streamed(completion, fault)
+                else:
+                    self.complete(completion, fault)
+
+        def streamed(self, completion: dict[str, Any], fault: str | None) -> None:
+            """The answer word by word; cut or garbled after the first."""
+            first = completion["choices"][0]
+            whole = first["message"]["content"] if "message" in first else first["text"]
+            words = whole.split(" ")
+            pieces = [word if not n else f" {word}" for n, word in enumerate(words)]
+            events = [
+                {"choices": [{"index": 0, "delta": {"content": piece}, "finish_reason": None}]}
+                for piece in pieces
+            ]
+            events.append({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
+            lines = [b"data: " + json.dumps(event).encode() + b"\n\n" for event in events]
+            if fault == "cut":
+                lines = lines[:1]
+            elif fault == "garbage":
+                lines = [lines[0], b"data: \xff\x00{]\n\n"]
+            else:
+                lines.append(b"data: [DONE]\n\n")
+            content = b"".join(lines)
+            self.send(200, content, {"Content-Length": str(len(content))})
 
         def complete(self, completion: dict[str, Any], fault: str | None) -> None:
             if fault == "no-usage":
