@@ -194,7 +194,7 @@ def _result(
         "output_tokens": totals.output,
     }
     context.log(**counts)
-    where = provider(settings, made.prompt.model).name
+    where = made.prompt.model if settings.provider == "local" else address().host
     notes = [*task.notes, f"asked {where}", *_notes(sheet, store, totals)]
     if price_note is not None:
         notes.append(price_note)
