@@ -57,13 +57,14 @@ class Task(msgspec.Struct, frozen=True):
     """The items of a step; `labels` is empty where the answer is free text.
 
     `pool` are the solved items that examples are chosen from; `dev` the held-out ones that a
-    search may ask, never among the items.
+    search may ask, never among the items; `train` those that a tuning learns from.
     """
 
     items: Items
     pool: tuple[Example, ...]
     labels: tuple[str, ...]
     dev: tuple[Item, ...] = ()
+    train: tuple[Item, ...] = ()
     notes: tuple[str, ...] = ()
 
 
@@ -91,6 +92,8 @@ def task(where: Data, settings: Settings, seed: int) -> Task:
         notes.append(f"no test data: {settings.test_share:.0%} of the training data is asked")
     seen = _seen(_rows(where, where.test) if held is None else iter(held))
     labels = _labels(shown, seen.labels, settings)
+    if settings.tuning is not None and not shown:
+        raise UserError("tuning learns from training data; set data: {train: FILE}")
     if _most_shots(settings) and not shown:
         raise UserError(f"{_most_shots(settings)} shots need examples; set data: {{train: FILE}}")
     asked = Items(held, where, where.test, seen.count)
@@ -101,7 +104,8 @@ def task(where: Data, settings: Settings, seed: int) -> Task:
         asked = asked.drawn(settings.limit, seed)
     shown, dev = _dev(where, settings, shown, seed)
     pool = tuple(_example(row) for row in shown) if _most_shots(settings) else ()
-    return Task(asked, pool, labels, dev, tuple(notes))
+    learned = tuple(item(row) for row in shown) if settings.tuning is not None else ()
+    return Task(asked, pool, labels, dev, learned, tuple(notes))
 
 
 def items(where: Data) -> Items:

@@ -37,6 +37,8 @@ def check(step: Step, settings: Settings, context: Context) -> None:
     task = items.task(step.data, settings, context.seed)
     plain = msgspec.structs.replace(settings, choice="fixed")  # embedding is for `run`
     made = recipes.recipe(_model(step), plain, task, context.seed)
+    if settings.tuning is not None and (settings.provider == "local" or settings.reasoning):
+        raise UserError("tuning is the endpoint's, and without reasoning; drop one of the two")
     money.refuse_unpriced(money.of(settings), context.budget_usd)
     first = next(iter(task.items))
     try:
@@ -56,11 +58,17 @@ def run(step: Step, settings: Settings, context: Context) -> StepResult:
     settings, price_note = _priced(step, settings)
     task = items.task(step.data, settings, context.seed)
     money.refuse_unpriced(money.of(settings), context.budget_usd)
-    made = recipes.recipe(_model(step), settings, task, context.seed)
-    recipes.save(context.folder, made, task.pool)
     store = Store(context.folder / ANSWERS)
-    sheet = Sheet(context.folder / "predictions.jsonl", Tally(settings, task.labels))
     begun = perf_counter()
+    try:
+        model = _tuned(step, settings, task, store, context)
+        made = recipes.recipe(model, settings, task, context.seed)
+    except BaseException:
+        store.worked(perf_counter() - begun)
+        store.close()
+        raise
+    recipes.save(context.folder, made, task.pool)
+    sheet = Sheet(context.folder / "predictions.jsonl", Tally(settings, task.labels))
     try:
         sheet.counts["from_journal"] = asyncio.run(_asked(made, task.items, sheet, store, context))
     finally:
@@ -72,6 +80,28 @@ def run(step: Step, settings: Settings, context: Context) -> StepResult:
         return _result(step, made, task, sheet, store, context, price_note)
     finally:
         store.close()
+
+
+def _tuned(step: Step, settings: Settings, task: Task, store: Store, context: Context) -> str:
+    """The model to ask: the step's, or what the provider makes of it."""
+    model = _model(step)
+    if settings.tuning is None:
+        return model
+    from backends.prompting.tuning import Tuner  # the openai client, which only this needs
+
+    held = (
+        ()
+        if step.data.validation is None
+        else tuple(
+            items.items(
+                Data(test=step.data.validation, shape=step.data.shape, columns=step.data.columns)
+            )
+        )
+    )
+    plain = recipes.prompt(model, settings, task.labels)
+    state = Tuner(address(), settings, plain, store, context).tuned(task.train, held)
+    assert state.model is not None  # it is finished
+    return state.model
 
 
 class Sheet:

@@ -96,6 +96,20 @@ class Store:
         self.spent += usd
         self.unsure += usd
 
+    def book(self, number: int, usd: float) -> None:
+        """Correct what an attempt cost, once it is known."""
+        with self._told():
+            before, reason = self._db.execute(
+                "SELECT ifnull(usd, 0), reason FROM attempts WHERE id = ?", (number,)
+            ).fetchone()
+            self._db.execute(
+                "UPDATE attempts SET usd = ?, reason = NULL WHERE id = ?", (usd, number)
+            )
+        self.spent += usd - before
+        if reason is not None:
+            self.unsure -= before
+            self.interrupted -= reason == KILLED
+
     def answered(self, number: int, key: str, reply: Reply, usd: float | None) -> None:
         """Keep the answer that an attempt brought; `usd` is None where the price is unknown."""
         with self._told():

@@ -32,6 +32,10 @@ class Loopback:
         self.answered = 0
         self.at_once = 0
         self.most_at_once = 0
+        self.files: list[bytes] = []
+        self.jobs: list[dict[str, Any]] = []
+        self.job_ends: str = "succeeded"
+        self.looks = 3  # at a job until it has ended
         self.lock = threading.Lock()
         self.url = ""
 
@@ -97,6 +101,19 @@ STATUSES: dict[str, tuple[int, str, dict[str, str]]] = {
 }
 
 
+def _progressed(state: Loopback, job: dict[str, Any]) -> dict[str, Any]:
+    """A job as it stands at one more look."""
+    job["looks"] += 1
+    if job["looks"] >= state.looks:
+        job["status"] = state.job_ends
+        if state.job_ends == "succeeded":
+            job["fine_tuned_model"] = f"ft:{job['model']}"
+            job["trained_tokens"] = 1000
+        else:
+            job["error"] = {"code": "bad", "message": "the file is odd", "param": None}
+    return job
+
+
 def _handler(state: Loopback) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -104,8 +121,49 @@ def _handler(state: Loopback) -> type[BaseHTTPRequestHandler]:
         def log_message(self, *_: Any) -> None:
             """Say nothing."""
 
+        def do_GET(self) -> None:
+            """Fine-tuning jobs: one, or all."""
+            name = self.path.split("?")[0].rsplit("/", 1)[1]
+            if name == "jobs":
+                self.told({"object": "list", "data": state.jobs, "has_more": False})
+            else:
+                self.told(_progressed(state, next(job for job in state.jobs if job["id"] == name)))
+
+        def told(self, content: dict[str, Any]) -> None:
+            raw = json.dumps(content).encode()
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(raw)))
+            self.end_headers()
+            self.wfile.write(raw)
+
+        def tuned(self, raw: bytes) -> None:
+            """Files and jobs of fine-tuning."""
+            if state.key is not None and self.headers["Authorization"] != f"Bearer {state.key}":
+                with state.lock:
+                    state.at_once += 1
+                self.status(401, "Incorrect key", {})
+            elif self.path.endswith("/files"):
+                start = raw.index(b'{"messages"')
+                state.files.append(raw[start : raw.index(b"\r\n--", start)])
+                self.told({"id": f"file-{len(state.files)}", "object": "file", "bytes": len(raw),
+                           "created_at": 1, "filename": "f", "purpose": "fine-tune",
+                           "status": "processed"})  # fmt: skip
+            else:
+                job = json.loads(raw)
+                job |= {"id": f"ftjob-{len(state.jobs) + 1}", "status": "running", "created_at": 1,
+                        "object": "fine_tuning.job", "fine_tuned_model": None, "looks": 0,
+                        "trained_tokens": None, "error": None, "result_files": [],
+                        "organization_id": "o", "hyperparameters": {}}  # fmt: skip
+                state.jobs.append(job)
+                self.told(job)
+
         def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            raw = self.rfile.read(int(self.headers["Content-Length"]))
+            if not self.path.endswith("completions"):
+                self.tuned(raw)
+                return
+            body = json.loads(raw)
             given = {name.lower(): value for name, value in self.headers.items()}
             with state.lock:
                 state.at_once += 1
