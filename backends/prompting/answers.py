@@ -3,6 +3,8 @@
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
+from functools import lru_cache
+from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
@@ -81,10 +83,23 @@ def room(prompt: Prompt, settings: Settings) -> Room:
 def provider(settings: Settings, model: str) -> Provider:
     """Who answers."""
     if settings.provider == "local":
-        from backends.prompting.local import Local  # loads torch
-
-        return Local(model, settings.batch_size)
+        return _local(model, settings.batch_size, _changed(model))
     return Endpoint(address(), settings.timeout_s)
+
+
+@lru_cache(maxsize=1)
+def _local(model: str, batch_size: int, changed: int) -> Provider:
+    """A loaded model; the last one is kept, since it is asked again and again."""
+    from backends.prompting.local import Local  # loads torch
+
+    return Local(model, batch_size)
+
+
+def _changed(model: str) -> int:
+    """When a model's folder was last written [ns]; 0 for what is no folder."""
+    folder = Path(model).expanduser()
+    files = folder.iterdir() if folder.is_dir() else ()
+    return max((file.stat().st_mtime_ns for file in files), default=0)
 
 
 @asynccontextmanager

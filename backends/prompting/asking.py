@@ -49,6 +49,7 @@ class Asker:
         self.prices = prices
         self.sent = 0
         self.kept = 0
+        self.worth = 0.0  # of all replies handed out, kept ones too, at today's prices [USD]
         self.stop: Exception | None = None
         self._settings = settings
         self._cache = cache
@@ -76,6 +77,7 @@ class Asker:
         async with lock:
             known = self._known(key)
             if known is not None:
+                self._count_worth(known)
                 return known
             try:
                 reply = await self._attempts(request, key)
@@ -83,7 +85,12 @@ class Asker:
                 self._count(failed)
                 raise
         self._failed_in_a_row = 0
+        self._count_worth(reply)
         return reply
+
+    def _count_worth(self, reply: Reply) -> None:
+        if reply.usage is not None:
+            self.worth += self.prices.usd(reply.usage) or 0.0
 
     def _known(self, key: str) -> Reply | None:
         reply = self.store.answer(key)

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from backends.base import Context, Data, Metric, Prediction, Step, StepResult
-from backends.prompting import Settings, items, money, recipes
+from backends.prompting import Settings, items, money, recipes, search
 from backends.prompting.address import address
 from backends.prompting.answers import Outcome, Recipe, answered, asking, provider
 from backends.prompting.items import Item, Items, Task
@@ -62,6 +62,10 @@ def run(step: Step, settings: Settings, context: Context) -> StepResult:
     begun = perf_counter()
     try:
         model = _tuned(step, settings, task, store, context)
+        if settings.search is not None:
+            found = search.found(model, settings, task, store, context)
+            model, settings = found.best.model, found.best.settings(settings)
+            task = msgspec.structs.replace(task, notes=(*task.notes, *found.notes))
         made = recipes.recipe(model, settings, task, context.seed)
     except BaseException:
         store.worked(perf_counter() - begun)
