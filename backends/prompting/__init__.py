@@ -154,6 +154,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sandbox: Annotated[
         bool, Meta(description="execute answers (code, sql) in a sandbox to score them")
     ] = False
+    database: Annotated[
+        str | None, Meta(description="sqlite file that SQL answers are executed on, read-only")
+    ] = None
     batch: Annotated[
         Literal["none", "file"],
         Meta(description="write the requests as a file for a batch API, and read its answers"),

@@ -4,15 +4,24 @@ Source: https://platform.openai.com/docs/guides/batch (one request a line, found
 `custom_id`; answers come in any order).
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from backends.base import Context, Interrupted
+from backends.prompting.answers import Recipe
 from backends.prompting.endpoint import PATHS, Completion
-from backends.prompting.exchange import Passing, Reply, Request
+from backends.prompting.examples import with_examples
+from backends.prompting.exchange import Declined, Passing, Reply, Request
+from backends.prompting.items import Item
+from backends.prompting.money import of
+from backends.prompting.store import Store
+from backends.prompting.tokens import TooLong
 from knowledge.errors import UserError
+
+INPUT, OUTPUT = "batch_input.jsonl", "batch_output.jsonl"
 
 
 class _Response(msgspec.Struct):
@@ -57,6 +66,86 @@ def write(path: Path, requests: Iterable[Request]) -> int:
             }
             lines.write(msgspec.json.encode(line) + b"\n")
     return len(seen)
+
+
+def exchanged(
+    made: Recipe, items: Iterable[Item], store: Store, context: Context
+) -> dict[str, str]:
+    """Take in what a batch API has answered; for what it has not, the reason by request.
+
+    Raises:
+        Interrupted: requests are waiting in the input file to be handed over.
+        UserError: the output file is none.
+    """
+    prices, reasons = of(made.settings), {}
+    output = context.folder / OUTPUT
+    if output.is_file():
+        for key, said in read(output):
+            if isinstance(said, str):
+                reasons[key] = said
+            elif store.answer(key) is None:
+                usd = None if said.usage is None else prices.usd(said.usage)
+                store.answered(store.sent(key, usd), key, said, usd)
+    missing = (
+        request
+        for request in _requests(made, items)
+        if request.digest() not in reasons and store.answer(request.digest()) is None
+    )
+    worst = 0.0
+
+    def counted() -> Iterator[Request]:
+        nonlocal worst
+        for request in missing:
+            worst += prices.worst(request) or 0.0
+            yield request
+
+    count = write(context.folder / INPUT, counted())
+    if context.budget_usd is not None and store.spent + worst > context.budget_usd:
+        (context.folder / INPUT).unlink()
+        raise UserError(
+            f"{count:,} requests may cost {worst:.4g} USD, and the budget has "
+            f"{context.budget_usd - store.spent:.4g} USD left; raise it, or set limit"
+        )
+    if count:
+        raise Interrupted(
+            f"{count:,} requests are in {str(context.folder / INPUT)!r}: give it to the batch API, "
+            f"save what it brings as {OUTPUT!r} beside it"
+        )
+    return reasons
+
+
+def _requests(made: Recipe, items: Iterable[Item]) -> Iterator[Request]:
+    """The first request about each item, once for each answer to be drawn."""
+    for item, examples in with_examples(items, made.selector, lambda item: item.text):
+        try:
+            request, _ = made.request(item, examples)
+        except TooLong:
+            continue
+        for number in range(made.settings.samples):
+            yield msgspec.structs.replace(request, sample=number)
+
+
+class Filed:
+    """The provider of answers that came by file: nothing more is sent."""
+
+    name = identity = "the batch file"
+
+    def __init__(self, reasons: dict[str, str]) -> None:
+        self._reasons = reasons
+
+    async def __aenter__(self) -> "Filed":
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        return None
+
+    async def answer(self, request: Request) -> Reply:
+        """None: what is not in the file was not answered."""
+        raise Declined(self._reasons.get(request.digest(), "not in the batch"))
+
+    def stream(self, request: Request) -> AsyncIterator[str]:
+        """None, as `answer`."""
+        raise Declined("a batch does not stream")
 
 
 def read(path: Path) -> Iterator[tuple[str, Reply | str]]:

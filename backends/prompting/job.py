@@ -1,30 +1,32 @@
 """The prompting backend's face: check, run, predict, evaluate."""
 
 import asyncio
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import Any
 
 import msgspec
 
 from backends.base import Context, Data, Metric, Prediction, Step, StepResult
-from backends.prompting import Settings, items, money, recipes, search
+from backends.prompting import Settings, afterwards, batches, items, money, recipes, search
 from backends.prompting.address import address
 from backends.prompting.answers import Outcome, Recipe, answered, asking, provider
+from backends.prompting.exchange import Provider
 from backends.prompting.items import Item, Items, Task
 from backends.prompting.recipes import ARTEFACT
 from backends.prompting.scoring import Tally
 from backends.prompting.serving import Prompted
-from backends.prompting.store import Store, Totals
+from backends.prompting.sheets import Sheet, interrupted, latencies
+from backends.prompting.store import Store
 from backends.prompting.tokens import TooLong
 from knowledge.errors import UserError
 
 AT_ONCE = 256  # texts asked about between two results of `predict`
 ANSWERS = "answers.sqlite"
-PERCENTILES = (50, 90, 99)
+PREDICTIONS = "predictions.jsonl"
 
 
 def check(step: Step, settings: Settings, context: Context) -> None:
@@ -37,6 +39,7 @@ def check(step: Step, settings: Settings, context: Context) -> None:
     task = items.task(step.data, settings, context.seed)
     plain = msgspec.structs.replace(settings, choice="fixed")  # embedding is for `run`
     made = recipes.recipe(_model(step), plain, task, context.seed)
+    afterwards.check(settings)
     if settings.tuning is not None and (settings.provider == "local" or settings.reasoning):
         raise UserError("tuning is the endpoint's, and without reasoning; drop one of the two")
     money.refuse_unpriced(money.of(settings), context.budget_usd)
@@ -61,29 +64,71 @@ def run(step: Step, settings: Settings, context: Context) -> StepResult:
     store = Store(context.folder / ANSWERS)
     begun = perf_counter()
     try:
-        model = _tuned(step, settings, task, store, context)
-        if settings.search is not None:
-            found = search.found(model, settings, task, store, context)
-            model, settings = found.best.model, found.best.settings(settings)
-            task = msgspec.structs.replace(task, notes=(*task.notes, *found.notes))
-        made = recipes.recipe(model, settings, task, context.seed)
+        made, task = _prepared(step, settings, task, store, context)
+        recipes.save(context.folder, made, task.pool)
+        with Sheet(context.folder / PREDICTIONS, Tally(made.settings, task.labels)) as sheet:
+            metrics = _measured(made, task.items, sheet, store, context)
+        store.worked(perf_counter() - begun)
+        counts, notes = sheet.summary(store)
+        context.log(**counts)
+        where = made.prompt.model if settings.provider == "local" else _host(settings)
+        said = (
+            *task.notes,
+            f"asked {where}",
+            *notes,
+            *(() if price_note is None else (price_note,)),
+        )
+        return StepResult(
+            name=step.name,
+            method=step.method,
+            metrics={**metrics, **latencies(store.totals())},
+            seconds=store.seconds,
+            usd=store.spent if money.of(made.settings).known else None,
+            artefact=ARTEFACT,
+            counts=counts,
+            settings=msgspec.to_builtins(made.settings),
+            notes=said,
+        )
     except BaseException:
         store.worked(perf_counter() - begun)
-        store.close()
         raise
-    recipes.save(context.folder, made, task.pool)
-    sheet = Sheet(context.folder / "predictions.jsonl", Tally(settings, task.labels))
-    try:
-        sheet.counts["from_journal"] = asyncio.run(_asked(made, task.items, sheet, store, context))
     finally:
-        store.worked(perf_counter() - begun)
-        sheet.close()
         if store.interrupted:
-            context.progress.note(_interrupted(store))
-    try:
-        return _result(step, made, task, sheet, store, context, price_note)
-    finally:
+            context.progress.note(interrupted(store))
         store.close()
+
+
+def _prepared(
+    step: Step, settings: Settings, task: Task, store: Store, context: Context
+) -> tuple[Recipe, Task]:
+    """The recipe to measure: of the tuned model, if any, and of the variant that a search found."""
+    model = _tuned(step, settings, task, store, context)
+    if settings.search is not None:
+        found = search.found(model, settings, task, store, context)
+        model, settings = found.best.model, found.best.settings(settings)
+        task = msgspec.structs.replace(task, notes=(*task.notes, *found.notes))
+    return recipes.recipe(model, settings, task, context.seed), task
+
+
+def _measured(
+    made: Recipe, wanted: Items, sheet: Sheet, store: Store, context: Context
+) -> dict[str, Metric]:
+    """Ask about all items, and measure what has been answered."""
+    settings = made.settings
+    refused: dict[str, str] | None = None
+    if settings.batch == "file":
+        refused = batches.exchanged(made, wanted, store, context)
+    sheet.kept = asyncio.run(_asked(made, wanted, sheet, store, context, refused))
+    metrics = sheet.tally.metrics(context.seed)
+    if settings.sandbox:
+        told = afterwards.pairs(wanted, sheet.flushed())
+        metrics |= afterwards.executed(told, settings, context)
+    if settings.judge is not None:
+        context.progress.start("judging", len(wanted), "answers")
+        told = afterwards.pairs(wanted, sheet.flushed())
+        judged = afterwards.judged(told, settings, made.prompt.model, store, context)
+        metrics |= asyncio.run(judged)
+    return metrics
 
 
 def _tuned(step: Step, settings: Settings, task: Task, store: Store, context: Context) -> str:
@@ -93,47 +138,12 @@ def _tuned(step: Step, settings: Settings, task: Task, store: Store, context: Co
         return model
     from backends.prompting.tuning import Tuner  # the openai client, which only this needs
 
-    held = (
-        ()
-        if step.data.validation is None
-        else tuple(
-            items.items(
-                Data(test=step.data.validation, shape=step.data.shape, columns=step.data.columns)
-            )
-        )
-    )
+    where = msgspec.structs.replace(step.data, test=step.data.validation, train=None)
+    held = () if where.test is None else tuple(items.items(where))
     plain = recipes.prompt(model, settings, task.labels)
     state = Tuner(address(), settings, plain, store, context).tuned(task.train, held)
     assert state.model is not None  # it is finished
     return state.model
-
-
-class Sheet:
-    """`predictions.jsonl` as it is written, and what its lines add up to."""
-
-    def __init__(self, path: Path | None, tally: Tally) -> None:
-        self.tally = tally
-        self.counts = Counter({"items": 0, "failed": 0, "repaired": 0, "cut": 0, "dropped": 0})
-        self.failures: Counter[str] = Counter()
-        self._file = None if path is None else path.open("wb")
-
-    def take(self, item: Item, outcome: Outcome) -> None:
-        """Write, count and score one outcome."""
-        if self._file is not None:
-            self._file.write(msgspec.json.encode(outcome) + b"\n")
-        self.counts["items"] += 1
-        self.counts["repaired"] += outcome.repaired
-        self.counts["cut"] += outcome.cut
-        self.counts["dropped"] += outcome.dropped
-        if outcome.failed is not None:
-            self.counts["failed"] += 1
-            self.failures[outcome.failed] += 1
-        self.tally.take(item, outcome)
-
-    def close(self) -> None:
-        """Let go of the file."""
-        if self._file is not None:
-            self._file.close()
 
 
 def predict(folder: Path, texts: Iterable[str], **options: Any) -> Iterator[Prediction]:
@@ -173,9 +183,11 @@ def evaluate(folder: Path, data: Data, **options: Any) -> dict[str, Metric]:
     _refuse_strange(asked_items, made.prompt.labels)
     context = Context(folder, budget_usd=options.get("budget_usd"))
     money.refuse_unpriced(money.of(made.settings), context.budget_usd)
-    sheet = Sheet(None, Tally(made.settings, made.prompt.labels))
-    asyncio.run(_asked(made, asked_items, sheet, Store(), context))
-    return sheet.tally.metrics(options.get("seed", context.seed))
+    context = msgspec.structs.replace(context, seed=options.get("seed", context.seed))
+    with TemporaryDirectory() as beside:
+        sheet = Sheet(Path(beside) / PREDICTIONS, Tally(made.settings, made.prompt.labels))
+        with sheet:
+            return _measured(made, asked_items, sheet, Store(), context)
 
 
 def prediction(item: Item, outcome: Outcome) -> Prediction:
@@ -199,67 +211,38 @@ async def _outcomes(
     return taken
 
 
-async def _asked(made: Recipe, wanted: Items, sheet: Sheet, store: Store, context: Context) -> int:
-    """Ask about all items; how many answers were kept from before."""
+async def _asked(
+    made: Recipe,
+    wanted: Items,
+    sheet: Sheet,
+    store: Store,
+    context: Context,
+    refused: dict[str, str] | None,
+) -> int:
+    """Ask about all items; how many answers were kept from before.
+
+    Args:
+        refused: requests that a batch did not answer, with the reason; nothing is sent then.
+    """
     context.progress.start("asking", len(wanted), "items")
-    who, prices = provider(made.settings, made.prompt.model), money.of(made.settings)
-    async with asking(who, made.settings, prices, store, context.budget_usd) as asker:
+    settings, prices = made.settings, money.of(made.settings)
+    who: Provider = (
+        provider(settings, made.prompt.model) if refused is None else batches.Filed(refused)
+    )
+    async with asking(who, settings, prices, store, context.budget_usd) as asker:
         await answered(asker, made, wanted, sheet.take, context)
         return asker.kept
 
 
-def _result(
-    step: Step,
-    made: Recipe,
-    task: Task,
-    sheet: Sheet,
-    store: Store,
-    context: Context,
-    price_note: str | None,
-) -> StepResult:
-    settings, totals = made.settings, store.totals()
-    counts = {
-        **sheet.counts,
-        "requests": store.attempts,
-        "from_cache": store.from_cache,
-        "resent": store.interrupted,
-        "input_tokens": totals.input,
-        "cached_tokens": totals.cached,
-        "output_tokens": totals.output,
-    }
-    context.log(**counts)
-    where = made.prompt.model if settings.provider == "local" else address().host
-    notes = [*task.notes, f"asked {where}", *_notes(sheet, store, totals)]
-    if price_note is not None:
-        notes.append(price_note)
-    return StepResult(
-        name=step.name,
-        method=step.method,
-        metrics={**sheet.tally.metrics(context.seed), **_latencies(totals)},
-        seconds=store.seconds,
-        usd=store.spent if money.of(settings).known else None,
-        artefact=ARTEFACT,
-        counts=counts,
-        settings=msgspec.to_builtins(settings),
-        notes=tuple(notes),
-    )
-
-
-def _latencies(totals: Totals) -> dict[str, Metric]:
-    """Percentiles of the time that an answer took [s]."""
-    count = len(totals.seconds)
-    return {
-        f"latency_p{percent}_s": Metric(
-            totals.seconds[min(count - 1, count * percent // 100)], n=count
-        )
-        for percent in PERCENTILES
-        if count
-    }
-
-
 def _priced(step: Step, settings: Settings) -> tuple[Settings, str | None]:
-    own = settings.provider == "endpoint" and address().local
+    if settings.batch == "file":  # nothing is sent, so nothing can be asked again
+        settings = msgspec.structs.replace(settings, repair=False, cache=False)
+    own = settings.provider == "endpoint" and settings.batch == "none" and address().local
     return money.priced(settings, _model(step), own_server=own)
+
+
+def _host(settings: Settings) -> str:
+    return "a batch API, by file" if settings.batch == "file" else address().host
 
 
 def _model(step: Step) -> str:
@@ -278,33 +261,4 @@ def _refuse_strange(asked: Items, labels: tuple[str, ...]) -> None:
         raise UserError(
             f"the data has the label {strange[0]!r}, which the saved prompt does not know; "
             f"known: {', '.join(labels)}"
-        )
-
-
-def _interrupted(store: Store) -> str:
-    return (
-        f"{store.interrupted:,} requests were in flight when the process ended; they are asked "
-        f"again with the same idempotency keys, and booked as possibly paid twice"
-    )
-
-
-def _notes(sheet: Sheet, store: Store, totals: Totals) -> Iterator[str]:
-    """What a reader of the result should know."""
-    for reason, count in sheet.failures.most_common(3):
-        yield f"{count:,} items count as wrong: {reason}"
-    if sheet.counts["cut"]:
-        yield f"{sheet.counts['cut']:,} answers were cut at max_tokens; raise it if they matter"
-    if sheet.counts["dropped"]:
-        yield f"{sheet.counts['dropped']:,} examples were left out to keep messages short"
-    if totals.without_usage:
-        yield (
-            f"{totals.without_usage:,} answers came without usage and are booked at their worst "
-            f"case"
-        )
-    if store.interrupted:
-        yield _interrupted(store)
-    if store.unsure:
-        yield (
-            f"up to {store.unsure:.4g} USD of the sum is for attempts whose answer never came "
-            f"and that may not have been billed"
         )

@@ -16,7 +16,7 @@ from backends.prompting.items import Item
 
 # From an answer (None: none that can be used) and the accepted ones to named scores, 0 to 1.
 Scores: TypeAlias = Callable[[str | None, Sequence[str]], dict[str, float]]
-SHARES = {"exact_match", "valid", "passed", "same_result"}  # shares of yes; Wilson intervals
+SHARES = {"exact_match", "valid"}  # shares of yes; Wilson intervals
 
 
 def _matched(answer: str | None, accepted: Sequence[str]) -> dict[str, float]:
@@ -68,12 +68,9 @@ BY_TASK: dict[TaskName, Scores] = {
 class Tally:
     """Scores as they come; `metrics` sums them up. An item without an answer counts as wrong."""
 
-    def __init__(
-        self, settings: Settings, labels: Sequence[str], executed: Scores | None = None
-    ) -> None:
+    def __init__(self, settings: Settings, labels: Sequence[str]) -> None:
         usual: TaskName = "extract" if settings.schema is not None else "qa"
         self._scores = BY_TASK[settings.task or usual]
-        self._executed = executed
         self._labelled = bool(labels)
         self._truth: list[str] = []
         self._said: list[str | None] = []
@@ -89,8 +86,6 @@ class Tally:
             return
         answer = None if outcome.failed else outcome.value
         scores = self._scores(answer, item.accepted)
-        if self._executed is not None:
-            scores |= self._executed(answer, item.accepted)
         for name, score in scores.items():
             self._columns.setdefault(name, array("d")).append(score)
 

@@ -117,6 +117,7 @@ def _progressed(state: Loopback, job: dict[str, Any]) -> dict[str, Any]:
 def _handler(state: Loopback) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True
 
         def log_message(self, *_: Any) -> None:
             """Say nothing."""
@@ -243,12 +244,18 @@ def _handler(state: Loopback) -> type[BaseHTTPRequestHandler]:
     return Handler
 
 
+class Server(ThreadingHTTPServer):
+    """As many connections at once as a run may open."""
+
+    request_queue_size = 512
+    daemon_threads = True
+
+
 @contextmanager
 def serving() -> Iterator[Loopback]:
     """A server for as long as the block lasts."""
     state = Loopback()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(state))
-    server.daemon_threads = True
+    server = Server(("127.0.0.1", 0), _handler(state))
     state.url = f"http://127.0.0.1:{server.server_port}/v1"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()

