@@ -110,6 +110,8 @@ class Endpoint:
                 self._url(request), data=_sent(body), headers=_idempotent(request)
             ) as response:
                 content = await response.read()
+                if response.status != 200:  # some repeat the key, and tracebacks may show this
+                    content = self._masked(content)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise self._fault(error) from None
         if response.status != 200:
@@ -134,7 +136,7 @@ class Endpoint:
                 self._url(request), data=_sent(body), headers=_idempotent(request)
             ) as response:
                 if response.status != 200:
-                    content = await response.read()
+                    content = self._masked(await response.read())
                     raise self._status_fault(response.status, response.headers, content, body)
                 ended = False
                 async for line in response.content:
@@ -187,7 +189,8 @@ class Endpoint:
         self, status: int, headers: Mapping[str, str], content: bytes, body: Mapping[str, Any]
     ) -> Exception:
         error = _error(content)
-        said = self._shown(str(error.get("message") or content[:200].decode(errors="replace")))
+        told = str(error.get("message") or content[:200].decode(errors="replace"))
+        said = " ".join(told.split())[:200]
         if status in (401, 403):
             return UserError(
                 f"{self.name} refuses the key ({status}: {said}); check OPENAI_API_KEY"
@@ -223,9 +226,8 @@ class Endpoint:
             return True
         return False
 
-    def _shown(self, text: str) -> str:
-        """The endpoint's message in one line, without the key that some repeat in it."""
-        return " ".join(self.where.masked(text).split())[:200]
+    def _masked(self, content: bytes) -> bytes:
+        return self.where.masked(content.decode(errors="replace")).encode()
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
