@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from advisor.cli.output import common, notes, print_json
-from backends.serve import up
+from backends import serve as serving
 from knowledge.errors import UserError
 
 KEY = "ADVISOR_SERVE_KEY"
@@ -48,7 +48,7 @@ def serve(
             print_json({"run": str(run_dir), "model": name, "url": url})
         console.print(f"serving {name} at {url}; stop with Ctrl-C", markup=False)
 
-    up.serve(run_dir, host, port, key, at_once, budget_usd, ready)
+    serving.up().serve(run_dir, host, port, key, at_once, budget_usd, ready)
 
 
 def _loopback(host: str) -> bool:

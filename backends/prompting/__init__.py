@@ -207,7 +207,7 @@ BACKEND = Backend(
         "tpm": "tokens_per_minute",
         "chain_of_thought": "reasoning",
     },
-    needs=("aiohttp",),
+    needs=("aiohttp", "jsonschema", "regex"),
 )
 
 __all__ = ["BACKEND", "Choice", "Judge", "Search", "Settings", "TaskName", "Tuning"]

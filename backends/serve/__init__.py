@@ -1,8 +1,24 @@
 """A finished run behind HTTP, with the face of an OpenAI-compatible server.
 
-Light at import; `serve` brings the server in.
+Light at import: `up()` brings the server in.
 """
 
-from backends.serve.predicting import Predicting
+from importlib import import_module
+from importlib.util import find_spec
+from types import ModuleType
 
-__all__ = ["Predicting"]
+from knowledge.errors import UserError
+
+
+def up() -> ModuleType:
+    """The module that serves and streams (`backends.serve.up`).
+
+    Raises:
+        UserError: the extra that it needs is not installed.
+    """
+    if find_spec("aiohttp") is None:
+        raise UserError("serving needs aiohttp; install it with: pip install 'llm-advisor[run]'")
+    return import_module("backends.serve.up")
+
+
+__all__ = ["up"]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import backends
 from backends import runner
-from backends.base import Service
+from backends.base import Service, Turn
 from backends.serve.http import Server, listening
 from backends.serve.predicting import Predicting
 
@@ -24,6 +24,22 @@ def service(folder: Path, budget_usd: float | None = None) -> tuple[str, Service
     backend = backends.load(step.method)
     made = backend.service(folder, budget_usd=budget_usd)
     return folder.resolve().name, made if made is not None else Predicting(backend, folder)
+
+
+def stream(folder: Path, text: str, show: Callable[[str], None]) -> None:
+    """Show what a finished run says to one text, piece by piece as it comes.
+
+    Raises:
+        UserError: the run cannot be asked, or its answer broke off.
+    """
+    _, made = service(folder)
+
+    async def main() -> None:
+        async with made:
+            async for piece in made.stream((Turn("user", text),)):
+                show(piece)
+
+    asyncio.run(main())
 
 
 def serve(

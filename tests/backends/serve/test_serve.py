@@ -211,6 +211,12 @@ def test_the_command_serves_a_run_until_it_is_stopped(tmp_path: Path) -> None:
             [*words, "run", str(plan), "--out", str(run), "-q"], env=environment, check=True,
             capture_output=True,
         )  # fmt: skip
+        said = subprocess.run(
+            [*words, "predict", str(run), "hello", "--stream"], env=environment, check=True,
+            capture_output=True, text=True,
+        )  # fmt: skip
+        assert said.stdout == "said so\n" and state.bodies[-1]["stream"]
+        spent = state.usd
         process = subprocess.Popen(
             [*words, "serve", str(run), "--port", "0", "--budget-usd", "0.3", "--json"],
             env=environment, stdout=subprocess.PIPE, text=True,
@@ -233,7 +239,7 @@ def test_the_command_serves_a_run_until_it_is_stopped(tmp_path: Path) -> None:
 
         try:
             asyncio.run(work())
-            assert state.usd <= 0.3
+            assert 0 < state.usd - spent <= 0.3
         finally:
             process.send_signal(signal.SIGINT)
             assert process.wait(10) == 0
