@@ -18,6 +18,7 @@ from knowledge.errors import UserError
 LONGEST_BACKOFF = 60.0
 HOPELESS = 5  # items in a row without an answer before the endpoint is given up
 WAITING = 2  # items in hand for each request in flight: those that wait block no others
+READ_AFTER = 0.005  # seconds
 SHOWN_EVERY = 0.1  # seconds between two looks at the bar
 
 Item = TypeVar("Item")
@@ -172,6 +173,9 @@ class Asker:
                 raise
             finally:
                 self.ledger.settle(ticket, usd, unsure=unsure)
+        # The slot is free: whoever waits for it sends before this answer is read and scored.
+        # Otherwise answers that come together would hold up the requests after them.
+        await asyncio.sleep(READ_AFTER)
         used = None if reply.usage is None else reply.usage.input + reply.usage.output
         self._pace.settled(tokens, used)
         if self._cache is not None:
