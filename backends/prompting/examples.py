@@ -3,7 +3,9 @@
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from itertools import islice
+from pathlib import Path
 from random import Random
 from typing import Any, Protocol, TypeVar
 
@@ -32,18 +34,37 @@ class Same:
         return [self.examples] * len(texts)
 
 
-class Nearest:
-    """For each text the examples whose embeddings are nearest to it (cosine, FAISS)."""
+def indexed(path: Path, count: int) -> Any:
+    """The vectors in a saved index, count x D; None where it is not of that many."""
+    import faiss  # heavy, and wanted by one choice only
 
-    def __init__(self, pool: Sequence[Example], count: int, embedder: Any) -> None:
+    if not path.is_file():
+        return None
+    index = faiss.read_index(str(path))
+    return index.reconstruct_n(0, count) if index.ntotal == count else None
+
+
+class Nearest:
+    """For each text the examples whose embeddings are nearest to it (cosine, FAISS).
+
+    Args:
+        vectors: of the pool, N x D and of unit length.
+    """
+
+    def __init__(self, pool: Sequence[Example], count: int, embedder: Any, vectors: Any) -> None:
         import faiss  # heavy, and wanted by this choice only
 
         self._pool = tuple(pool)
         self._count = min(count, len(self._pool))
         self._embedder = embedder
-        vectors = embedder.passages([example.text for example in self._pool])
         self._index = faiss.IndexFlatIP(vectors.shape[1])
         self._index.add(vectors)
+
+    def save(self, path: Path) -> None:
+        """Write the pool's vectors as a FAISS index, so that they are made once."""
+        import faiss  # as above
+
+        faiss.write_index(self._index, str(path))
 
     def chosen(self, texts: Sequence[str]) -> list[tuple[Example, ...]]:
         """The examples of each text, the nearest last: models heed most what they read last.
@@ -73,14 +94,14 @@ def selector(
     if not shots or not pool:
         return Same(())
     if choice == "nearest":
-        return Nearest(pool, shots, _embedder(embedder))
+        return nearest(tuple(pool), shots, embedder)
     draw = Random(seed)
     shuffled = list(pool)
     draw.shuffle(shuffled)
     if choice == "balanced" and labelled:
         shuffled = _label_by_label(shuffled)
     if choice == "diverse":
-        shuffled = _far_apart(shuffled, shots, _embedder(embedder))
+        shuffled = _far_apart(shuffled, shots, _vectors(tuple(shuffled), embedder))
     chosen = shuffled[:shots]
     draw.shuffle(chosen)
     return Same(tuple(chosen))
@@ -106,6 +127,23 @@ def with_examples(
             yield from ready
 
 
+def nearest(pool: tuple[Example, ...], shots: int, embedder: str, vectors: Any = None) -> Nearest:
+    """The examples nearest to each text.
+
+    Args:
+        vectors: of the pool, where they have been made before.
+    """
+    made = _vectors(pool, embedder) if vectors is None else vectors
+    return Nearest(pool, shots, _embedder(embedder), made)
+
+
+@lru_cache(maxsize=2)
+def _vectors(pool: tuple[Example, ...], embedder: str) -> Any:
+    """The vectors of a pool; a search asks for the same ones again and again."""
+    return _embedder(embedder).passages([example.text for example in pool])
+
+
+@lru_cache(maxsize=1)
 def _embedder(name: str) -> Any:
     from backends.rag import embedder  # loads torch; wanted by two of the choices only
 
@@ -123,12 +161,11 @@ def _label_by_label(pool: Sequence[Example]) -> list[Example]:
     return [group[turn] for turn in range(longest) for group in ordered if turn < len(group)]
 
 
-def _far_apart(pool: Sequence[Example], count: int, embedder: Any) -> list[Example]:
+def _far_apart(pool: Sequence[Example], count: int, vectors: Any) -> list[Example]:
     """Examples that cover the pool: each next one is the farthest from those taken.
 
     Source: https://doi.org/10.1016/0304-3975(85)90224-5 (greedy k-center).
     """
-    vectors = embedder.passages([example.text for example in pool])
     taken = [0]
     nearness = vectors @ vectors[0]
     while len(taken) < min(count, len(pool)):

@@ -6,7 +6,7 @@ import msgspec
 
 from backends.prompting import Settings, readings
 from backends.prompting.answers import Recipe, room
-from backends.prompting.examples import Nearest, Same, Selector, selector
+from backends.prompting.examples import Nearest, Same, Selector, indexed, nearest, selector
 from backends.prompting.items import Task
 from backends.prompting.prompts import (
     ANSWER,
@@ -22,6 +22,7 @@ ARTEFACT = "prompt"
 LONGEST_FREE_ANSWER = 512  # tokens, where max_tokens is not set
 SPARE = 16  # tokens beyond the longest label: models wrap labels in quotes and spaces
 POOL = "examples.jsonl"
+VECTORS = "examples.faiss"
 
 
 class Saved(msgspec.Struct, frozen=True):
@@ -83,6 +84,7 @@ def save(folder: Path, made: Recipe, pool: tuple[Example, ...]) -> None:
     if isinstance(made.selector, Nearest):
         lines = (msgspec.json.encode(example) for example in pool)
         (beside / POOL).write_bytes(b"\n".join(lines) + b"\n")
+        made.selector.save(beside / VECTORS)
 
 
 def load(folder: Path) -> Recipe:
@@ -95,14 +97,14 @@ def load(folder: Path) -> Recipe:
     try:
         saved = msgspec.json.decode((beside / "prompt.json").read_bytes(), type=Saved)
         template = (beside / "template.jinja").read_text(encoding="utf-8")
-        nearest = saved.settings.choice == "nearest" and saved.settings.shots
-        lines = (beside / POOL).read_bytes().splitlines() if nearest else []
+        by_text = saved.settings.choice == "nearest" and saved.settings.shots
+        lines = (beside / POOL).read_bytes().splitlines() if by_text else []
         pool = tuple(msgspec.json.decode(line, type=Example) for line in lines)
     except (OSError, msgspec.DecodeError) as error:
         raise UserError(f"{str(folder)!r} holds no usable prompt: {error}") from None
     made = msgspec.structs.replace(saved.prompt, template=template)
     chosen: Selector = Same(made.examples)
     if pool:
-        settings = saved.settings
-        chosen = selector("nearest", pool, settings.shots, 0, settings.embedder, False)
+        vectors = indexed(beside / VECTORS, len(pool))
+        chosen = nearest(pool, saved.settings.shots, saved.settings.embedder, vectors)
     return Recipe(made, chosen, room(made, saved.settings), saved.settings)

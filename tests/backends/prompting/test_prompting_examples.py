@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import faiss
 import numpy as np
 import pytest
 from asking_runs import jsonl, loopback, ran
@@ -54,7 +55,7 @@ def test_a_spread_covers_the_topics() -> None:
 
 
 def test_items_come_in_order_with_their_own_examples() -> None:
-    made = Nearest(POOL, 1, Corners())
+    made = Nearest(POOL, 1, Corners(), Corners().passages([one.text for one in POOL]))
     texts = [POOL[n % len(POOL)].text for n in range(300)]
     paired = list(with_examples(texts, made, str))
     assert [text for text, _ in paired] == texts
@@ -81,3 +82,5 @@ def test_a_run_shows_each_text_its_nearest(server: Loopback, tmp_path: Path) -> 
     assert len(pool) == len(POOL) and json.loads(pool[0])["target"] == "weather"
     list(BACKEND.predict(tmp_path / "run", ["bread and soup with salt"]))
     assert "Label: food\n" in server.asked()[-1]
+    saved = faiss.read_index(str(tmp_path / "run" / "prompt" / "examples.faiss"))
+    assert saved.ntotal == len(POOL)
