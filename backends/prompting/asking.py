@@ -1,7 +1,7 @@
 """Requests sent many at a time: attempts repeated with back-off, money reserved before each."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from random import Random
 from time import monotonic
 from typing import TypeVar
@@ -182,7 +182,7 @@ class Asker:
             self._cache.keep(key, reply)
         return reply
 
-    async def stream(self, request: Request) -> AsyncIterator[str]:
+    async def stream(self, request: Request) -> AsyncGenerator[str, None]:
         """The reply piece by piece, tried once and not kept; its worst case is what is booked.
 
         Raises:

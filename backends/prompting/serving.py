@@ -1,7 +1,7 @@
 """A saved prompt as a service: one connection, one ledger, asked many times."""
 
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, aclosing
 from pathlib import Path
 
 from backends.base import Prediction, Turn
@@ -80,8 +80,9 @@ class Prompted:
         (examples,) = self._made.selector.chosen([item.text])
         try:
             request, _ = self._made.request(item, examples)
-            async for piece in self._asker.stream(request):
-                yield piece
+            async with aclosing(self._asker.stream(request)) as pieces:
+                async for piece in pieces:
+                    yield piece
         except BudgetReached:
             raise self._spent() from None
         except (Passing, Declined, Failed, TooLong) as error:

@@ -7,7 +7,7 @@
 import asyncio
 import hmac
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 from uuid import uuid4
 
@@ -141,7 +141,13 @@ class Server:
         }
         if asked.stream:
             async with self._slots:
-                return await self._streamed(request, turns, head, kind)
+                pieces = self._service.stream(turns)
+                try:
+                    return await self._streamed(request, pieces, head, kind)
+                finally:  # a caller who has gone leaves the rest unread
+                    close = getattr(pieces, "aclose", None)
+                    if close is not None:
+                        await close()
         said = await self._answer(turns)
         text = said.label or said.answer or ""
         place = (
@@ -154,11 +160,10 @@ class Server:
         return _json({**head, "object": kind, "choices": [choice], "prediction": said})
 
     async def _streamed(
-        self, request: web.Request, turns: tuple[Turn, ...], head: dict[str, Any], kind: str
+        self, request: web.Request, pieces: AsyncIterator[str], head: dict[str, Any], kind: str
     ) -> web.StreamResponse:
         """Server-sent events. The status is sent with the first piece, so that a fault before it
         still has a status of its own; a fault after it is an event, and the stream has no end."""
-        pieces = self._service.stream(turns)
         first = await anext(pieces, "")
         response = web.StreamResponse(
             headers={"Content-Type": "text/event-stream", "Cache-Control": "no-cache"}
@@ -174,12 +179,14 @@ class Server:
             choice = {"index": 0, **part, "finish_reason": finish}
             await _event(response, {**head, "object": kind, "choices": [choice]})
 
-        await send(first)
         try:
+            await send(first)
             async for piece in pieces:
                 await send(piece)
         except UserError as error:
             await _event(response, {"error": {"message": str(error), "type": "server_error"}})
+            return response
+        except ConnectionResetError:  # the caller has gone
             return response
         await send(None, "stop")
         await response.write(b"data: [DONE]\n\n")

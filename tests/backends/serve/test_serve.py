@@ -20,6 +20,8 @@ from backends.serve.http import Server, listening
 from backends.serve.predicting import Predicting
 from knowledge.errors import UserError
 
+CLOSED: list[bool] = []
+
 
 class Echo:
     """Says what it hears."""
@@ -41,6 +43,13 @@ class Echo:
     async def stream(self, turns: tuple[Turn, ...]) -> AsyncIterator[str]:
         if turns[-1].content == "fail":
             raise UserError("the endpoint is gone")
+        if turns[-1].content == "for ever":
+            try:
+                while True:
+                    yield "and on "
+                    await asyncio.sleep(0.001)
+            finally:
+                CLOSED.append(True)
         for word in turns[-1].content.split():
             yield word + " "
             await asyncio.sleep(0)
@@ -106,6 +115,22 @@ def test_the_openai_client_is_answered() -> None:
             )
             with pytest.raises(openai.APIError, match="cut"):
                 [chunk async for chunk in broken]
+
+    asked(work)
+
+
+def test_a_caller_who_goes_leaves_nothing_running() -> None:
+    async def work(url: str) -> None:
+        body = {"messages": user("for ever"), "stream": True}
+        async with aiohttp.ClientSession() as session:
+            for _ in range(6):  # more than are worked on at once
+                async with session.post(f"{url}/v1/chat/completions", json=body) as response:
+                    await response.content.readline()
+                    response.close()
+            async with session.get(f"{url}/health") as response:
+                assert response.status == 200
+        while len(CLOSED) < 6:
+            await asyncio.sleep(0.01)
 
     asked(work)
 
