@@ -286,3 +286,15 @@ def _usage(usage: _Usage | None) -> Usage | None:
     details = usage.prompt_tokens_details
     cached = details.cached_tokens if details is not None else None
     return Usage(usage.prompt_tokens, usage.completion_tokens, cached or 0)
+
+
+__all__ = [
+    "Completion",
+    "Declined",
+    "Endpoint",
+    "Passing",
+    "Reply",
+    "Request",
+    "Usage",
+    "retry_after",
+]
