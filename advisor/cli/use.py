@@ -9,7 +9,7 @@ from rich.table import Table
 
 import backends
 from advisor.cli.output import common, print_json, screen
-from backends import runner
+from backends import runner, serve
 from backends.base import Data, Metric, Prediction
 from knowledge.errors import UserError
 from knowledge.files import text_of
@@ -19,9 +19,15 @@ from knowledge.files import text_of
 @click.argument("run_dir", type=click.Path(path_type=Path))
 @click.argument("texts", nargs=-1, metavar="[TEXT]...")
 @click.option("--file", "-f", "lines", type=click.Path(path_type=Path), help="One text a line.")
+@click.option("--stream", is_flag=True, help="Show one answer as it is being written.")
 @common
 def predict(
-    run_dir: Path, texts: tuple[str, ...], lines: Path | None, as_json: bool, quiet: bool
+    run_dir: Path,
+    texts: tuple[str, ...],
+    lines: Path | None,
+    stream: bool,
+    as_json: bool,
+    quiet: bool,
 ) -> None:
     """Ask a finished run: a label with its confidence, or an answer with citations."""
     wanted = list(texts) if texts else []
@@ -29,6 +35,12 @@ def predict(
         wanted += [line for line in text_of(lines, "text file").splitlines() if line.strip()]
     if not wanted:
         raise UserError("no text to predict; give TEXT or --file with one text a line")
+    if stream:
+        if len(wanted) != 1 or as_json:
+            raise UserError(f"--stream shows one text, without --json; {len(wanted)} were given")
+        serve.up().stream(run_dir, wanted[0], lambda piece: click.echo(piece, nl=False))
+        click.echo()
+        return
     step = runner.last_step(run_dir)
     answers = list(backends.load(step.method).predict(run_dir, wanted))
     if as_json:

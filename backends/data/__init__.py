@@ -4,7 +4,7 @@ Light at import (the standard library and msgspec); pyarrow comes with the first
 """
 
 from backends.data.characters import normalised
-from backends.data.dataset import Dataset, read
+from backends.data.dataset import Dataset, read, stream
 from backends.data.documents import Document, Skipped, documents
 from backends.data.report import Quantiles, Report, quantiles, rendered, report
 from backends.data.rows import (
@@ -45,5 +45,6 @@ __all__ = [
     "rendered",
     "report",
     "split",
+    "stream",
     "target_text",
 ]

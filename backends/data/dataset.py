@@ -51,9 +51,21 @@ def read(
     Raises:
         UserError: the file or rows of it cannot be used; file, row and column are named.
     """
+    shape_id, roles, rows = stream(path, shape, columns)
+    return Dataset(Path(path), shape_id, tuple(rows), roles)
+
+
+def stream(
+    path: str | Path, shape: str | None = None, columns: Mapping[str, str] | None = None
+) -> tuple[str, dict[str, str], Iterator[Row]]:
+    """The shape of a file, which column plays which role, and its rows one at a time.
+
+    Raises:
+        UserError: as `read`; faults of rows when all rows have been taken.
+    """
     path = Path(path)
-    stream = records(path)
-    ahead = list(islice(stream, LOOKED_AT))
+    raw = records(path)
+    ahead = list(islice(raw, LOOKED_AT))
     example = _example(ahead)
     chosen = _present(path.name, columns or {}, example)
     if shape is None:
@@ -61,8 +73,7 @@ def read(
     else:
         found = shape_named(shape)
         roles = forced(path.name, found, example, chosen)
-    rows = tuple(_rows(path, found.id, chain(ahead, stream), roles))
-    return Dataset(path, found.id, rows, roles)
+    return found.id, roles, _rows(path, found.id, chain(ahead, raw), roles)
 
 
 def _example(ahead: list[Record]) -> dict[str, Any]:

@@ -1,8 +1,9 @@
 """Where to ask, out of the environment; the key goes to the endpoint and nowhere else."""
 
 import os
+from base64 import b64encode
 from ipaddress import ip_address
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 import msgspec
 
@@ -26,9 +27,33 @@ class Address(msgspec.Struct, frozen=True):
         return urlsplit(self.url).hostname or ""
 
     @property
+    def plain(self) -> str:
+        """The URL without the credentials that it may carry, and without a slash at its end."""
+        parts = urlsplit(self.url)
+        host = parts.netloc.rpartition("@")[2]
+        return urlunsplit((parts.scheme, host, parts.path.rstrip("/"), parts.query, ""))
+
+    @property
     def local(self) -> bool:
         """Whether the host is this machine."""
         return _is_loopback(self.host)
+
+    def headers(self) -> dict[str, str]:
+        """What shows the endpoint who asks: the key, else the credentials of the URL."""
+        parts = urlsplit(self.url)
+        if self.key:
+            return {"Authorization": f"Bearer {self.key}"}
+        if parts.username is None:
+            return {}
+        pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+        return {"Authorization": f"Basic {b64encode(pair.encode()).decode()}"}
+
+    def masked(self, text: str) -> str:
+        """A text without the secrets that an endpoint may repeat in it."""
+        for secret in (self.key, urlsplit(self.url).password):
+            if secret:
+                text = text.replace(secret, "***")
+        return text
 
 
 def address() -> Address:

@@ -1,124 +1,214 @@
-"""What came of each item: its answer, the label it means, or why there is none."""
+"""What came of each item: its answer, what the answer means, or why there is none."""
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
-from backends.base import Context, Metric
+from backends.base import Context
 from backends.data import Message
-from backends.evaluate import classification, exact_match, token_f1
 from backends.prompting import Settings
-from backends.prompting.address import Address
+from backends.prompting.address import address
 from backends.prompting.asking import Asker, Failed, each
-from backends.prompting.endpoint import Endpoint, Request
+from backends.prompting.endpoint import Endpoint
+from backends.prompting.examples import Selector, with_examples
+from backends.prompting.exchange import Provider, Reply, Request
 from backends.prompting.items import Item
-from backends.prompting.journal import Journal
-from backends.prompting.labels import label_said, without_thought
-from backends.prompting.money import Ledger
-from backends.prompting.prompts import REPAIR, Prompt
+from backends.prompting.money import Ledger, Prices
+from backends.prompting.prompts import Example, Prompt
+from backends.prompting.readings import Reading, formed, reading, repair
+from backends.prompting.store import Cache, Store, cache_file
+from backends.prompting.tokens import Counter as TokenCounter
+from backends.prompting.tokens import Room, TooLong
 
 
 class Outcome(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One item after asking; `failed` says why it has no usable answer."""
+    """One item after asking; `failed` says why it has no usable answer.
+
+    `answer` is what the model said, `value` what it means (`label` where that is one), `share`
+    how much of the drawn answers agree with it, `dropped` how many examples found no room.
+    """
 
     line: int
     accepted: tuple[str, ...] = ()
     answer: str | None = None
     label: str | None = None
+    value: str | None = None
     failed: str | None = None
     repaired: bool = False
     cut: bool = False
+    share: float | None = None
+    dropped: int = 0
 
 
-class Session(msgspec.Struct, frozen=True):
-    """The outcomes in the order of the items, and how the asking went."""
+class Recipe(NamedTuple):
+    """How items become requests: the prompt, its examples, the room for them, the settings."""
 
-    outcomes: tuple[Outcome, ...]
-    sent: int
-    kept: int
+    prompt: Prompt
+    selector: Selector
+    room: Room
+    settings: Settings
+
+    def request(self, item: Item, examples: tuple[Example, ...]) -> tuple[Request, int]:
+        """The first request about an item, and how many examples were dropped.
+
+        Raises:
+            TooLong: it cannot be sent.
+        """
+        prompt = self.prompt
+        messages, dropped = self.room.messages(prompt, item.text, item.before, examples)
+        made = Request(
+            model=prompt.model,
+            messages=messages,
+            max_tokens=prompt.max_tokens,
+            temperature=prompt.temperature,
+            face=prompt.face,
+            format=_format(self.settings, prompt),
+        )
+        return made, dropped
 
 
-def request(prompt: Prompt, item: Item) -> Request:
-    """The first request about an item."""
-    return Request(
-        model=prompt.model,
-        messages=prompt.messages(item.text, item.before),
-        max_tokens=prompt.max_tokens,
-        temperature=prompt.temperature,
-    )
+def room(prompt: Prompt, settings: Settings) -> Room:
+    """The room that messages have under the settings."""
+    tokenizer = settings.tokenizer or (prompt.model if settings.provider == "local" else None)
+    counted = settings.prompt_tokens is not None or settings.context_tokens is not None
+    counter = TokenCounter(tokenizer if counted else None)
+    return Room(counter, settings.prompt_tokens, settings.context_tokens, prompt.max_tokens)
 
 
-async def asked(
-    prompt: Prompt,
-    settings: Settings,
+def provider(settings: Settings, model: str) -> Provider:
+    """Who answers."""
+    if settings.provider == "local":
+        return _local(model, settings.batch_size, _changed(model))
+    return Endpoint(address(), settings.timeout_s)
+
+
+@lru_cache(maxsize=1)
+def _local(model: str, batch_size: int, changed: int) -> Provider:
+    """A loaded model; the last one is kept, since it is asked again and again."""
+    from backends.prompting.local import Local  # loads torch
+
+    return Local(model, batch_size)
+
+
+def _changed(model: str) -> int:
+    """When a model's folder was last written [ns]; 0 for what is no folder."""
+    folder = Path(model).expanduser()
+    files = folder.iterdir() if folder.is_dir() else ()
+    return max((file.stat().st_mtime_ns for file in files), default=0)
+
+
+@asynccontextmanager
+async def asking(
+    who: Provider, settings: Settings, prices: Prices, store: Store, budget: float | None
+) -> AsyncIterator[Asker]:
+    """An asker with its provider and cache, for as long as the block lasts."""
+    ledger = Ledger(budget, store.spent, store.unsure)
+    cache = Cache(who.identity, cache_file()) if settings.cache else None
+    try:
+        async with who:
+            yield Asker(who, store, ledger, settings, prices, cache)
+    finally:
+        if cache is not None:
+            cache.close()
+
+
+async def answered(
+    asker: Asker,
+    recipe: Recipe,
     items: Iterable[Item],
-    where: Address,
-    journal: Journal,
+    take: Callable[[Item, Outcome], None],
     context: Context,
-) -> Session:
-    """Ask about all items; what the journal holds is not asked again.
+) -> None:
+    """Ask about all items and hand on each outcome, in the order of the items.
 
     Raises:
         Interrupted, UserError: as `asking.each`.
     """
-    outcomes: dict[int, Outcome] = {}
-    ledger = Ledger(context.budget_usd, journal.spent, journal.unsure)
-    async with Endpoint(where, settings.timeout_s) as endpoint:
-        asker = Asker(endpoint, journal, ledger, settings)
+    ready: dict[int, tuple[Item, Outcome]] = {}
+    next_number = 0
 
-        async def work(numbered: tuple[int, Item]) -> None:
-            number, item = numbered
-            outcomes[number] = await _outcome(asker, prompt, settings, item)
+    async def work(numbered: tuple[int, tuple[Item, tuple[Example, ...]]]) -> None:
+        nonlocal next_number
+        number, (item, examples) = numbered
+        ready[number] = item, await outcome(asker, recipe, item, examples)
+        while asker.stop is None and next_number in ready:
+            take(*ready.pop(next_number))
+            next_number += 1
 
-        await each(enumerate(items), work, asker, context, settings.concurrency)
-    in_order = tuple(outcomes[number] for number in sorted(outcomes))
-    return Session(in_order, asker.sent, asker.kept)
+    shown = with_examples(items, recipe.selector, lambda item: item.text)
+    await each(enumerate(shown), work, asker, context, recipe.settings.concurrency)
 
 
-async def _outcome(asker: Asker, prompt: Prompt, settings: Settings, item: Item) -> Outcome:
-    """The outcome of one item, with one round of repair for a label outside the set."""
-    first = request(prompt, item)
+async def outcome(
+    asker: Asker, recipe: Recipe, item: Item, examples: tuple[Example, ...]
+) -> Outcome:
+    """The outcome of one item: one answer, or the one that most of several drawn give."""
+    blank = Outcome(item.line, item.accepted)
+    try:
+        first, dropped = recipe.request(item, examples)
+    except TooLong as error:
+        return msgspec.structs.replace(blank, failed=str(error))
+    drawn = [
+        await _drawn(asker, recipe, msgspec.structs.replace(first, sample=number), blank)
+        for number in range(recipe.settings.samples)
+    ]
+    votes = Counter(one.value for one in drawn if one.value is not None)
+    best = drawn[0] if not votes else _of_value(drawn, votes.most_common(1)[0][0])
+    share = votes[best.value] / len(drawn) if len(drawn) > 1 and best.value is not None else None
+    return msgspec.structs.replace(best, share=share, dropped=dropped)
+
+
+def _of_value(drawn: list[Outcome], value: str | None) -> Outcome:
+    return next(one for one in drawn if one.value == value)
+
+
+async def _drawn(asker: Asker, recipe: Recipe, first: Request, blank: Outcome) -> Outcome:
+    """One answer, with one round of repair where it cannot be used."""
     try:
         reply = await asker.reply(first)
     except Failed as failed:
-        return Outcome(item.line, item.accepted, failed=str(failed))
-    if not prompt.labels:
-        answer = without_thought(reply.text)
-        empty = None if answer else "the answer is empty"
-        return Outcome(item.line, item.accepted, answer, failed=empty, cut=reply.cut)
-    label = label_said(reply.text, prompt.labels)
-    repaired = label is None and settings.repair
+        return msgspec.structs.replace(blank, failed=str(failed))
+    read = reading(reply.text, recipe.prompt)
+    repaired = read.fault is not None and recipe.settings.repair and formed(recipe.prompt)
     if repaired:
         said = Message("assistant", reply.text)
-        wanted = Message("user", REPAIR.format(labels=", ".join(prompt.labels)))
+        wanted = Message("user", repair(read.fault or "", recipe.prompt))
         second = msgspec.structs.replace(first, messages=(*first.messages, said, wanted))
         try:
             reply = await asker.reply(second)
         except Failed as failed:
-            return Outcome(item.line, item.accepted, reply.text, failed=str(failed), cut=reply.cut)
-        label = label_said(reply.text, prompt.labels)
-    return Outcome(
-        line=item.line,
-        accepted=item.accepted,
+            return msgspec.structs.replace(
+                blank, answer=reply.text, failed=str(failed), cut=reply.cut
+            )
+        read = reading(reply.text, recipe.prompt)
+    return _told(blank, reply, read, recipe.prompt, repaired=repaired)
+
+
+def _told(
+    blank: Outcome, reply: Reply, read: Reading, prompt: Prompt, *, repaired: bool
+) -> Outcome:
+    return msgspec.structs.replace(
+        blank,
         answer=reply.text,
-        label=label,
-        failed="the answer is outside the label set" if label is None else None,
-        repaired=repaired and label is not None,
+        label=read.value if prompt.labels else None,
+        value=read.value,
+        failed=read.fault,
+        repaired=repaired and read.fault is None,
         cut=reply.cut,
     )
 
 
-def metrics(outcomes: Sequence[Outcome], labels: Sequence[str], seed: int) -> dict[str, Metric]:
-    """How good the answers are; an item without an answer is wrong, not left out."""
-    scored = [outcome for outcome in outcomes if outcome.accepted]
-    if not scored:
-        return {}
-    if labels:
-        truth = [outcome.accepted[0] for outcome in scored]
-        return classification(truth, [outcome.label for outcome in scored], seed=seed)
-    answers = [None if outcome.failed else outcome.answer for outcome in scored]
-    accepted = [outcome.accepted for outcome in scored]
-    return {
-        "exact_match": exact_match(answers, accepted),
-        "token_f1": token_f1(answers, accepted, seed),
-    }
+def _format(settings: Settings, prompt: Prompt) -> dict[str, object] | None:
+    if settings.response_format == "json_object":
+        return {"type": "json_object"}
+    if settings.response_format == "json_schema" and prompt.schema is not None:
+        return {
+            "type": "json_schema",
+            "json_schema": {"name": "answer", "schema": prompt.schema, "strict": True},
+        }
+    return None

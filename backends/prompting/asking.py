@@ -1,20 +1,25 @@
 """Requests sent many at a time: attempts repeated with back-off, money reserved before each."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from random import Random
+from time import monotonic
 from typing import TypeVar
 from weakref import WeakValueDictionary
 
 from backends.base import Context, Interrupted
 from backends.prompting import Settings
-from backends.prompting.endpoint import Declined, Endpoint, Passing, Reply, Request
-from backends.prompting.journal import Answered, Journal, Lost, Sent
-from backends.prompting.money import BudgetReached, Ledger, Prices
+from backends.prompting.exchange import Declined, Passing, Provider, Reply, Request
+from backends.prompting.money import BudgetReached, Ledger, Prices, most_tokens
+from backends.prompting.pace import Pace, Slots
+from backends.prompting.store import Cache, Store
 from knowledge.errors import UserError
 
 LONGEST_BACKOFF = 60.0
 HOPELESS = 5  # items in a row without an answer before the endpoint is given up
+WAITING = 2  # items in hand for each request in flight: those that wait block no others
+READ_AFTER = 0.005  # seconds
+SHOWN_EVERY = 0.1  # seconds between two looks at the bar
 
 Item = TypeVar("Item")
 
@@ -28,21 +33,29 @@ class Failed(Exception):  # noqa: N818 (one item; the others go on)
 
 
 class Asker:
-    """Asks one endpoint for one step, or returns what the journal has."""
+    """Asks one provider for one step, or returns what is kept."""
 
     def __init__(
-        self, endpoint: Endpoint, journal: Journal, ledger: Ledger, settings: Settings
+        self,
+        provider: Provider,
+        store: Store,
+        ledger: Ledger,
+        settings: Settings,
+        prices: Prices,
+        cache: Cache | None = None,
     ) -> None:
-        self.endpoint = endpoint
-        self.journal = journal
+        self.provider = provider
+        self.store = store
         self.ledger = ledger
-        self.prices = prices(settings)
+        self.prices = prices
         self.sent = 0
         self.kept = 0
+        self.worth = 0.0  # of all replies handed out, kept ones too, at today's prices [USD]
         self.stop: Exception | None = None
-        self._retries = settings.retries
-        self._backoff = settings.backoff_s
-        self._not_before = 0.0
+        self._settings = settings
+        self._cache = cache
+        self._pace = Pace(settings.requests_per_minute, settings.tokens_per_minute)
+        self._slots = Slots(settings.concurrency)
         self._failed_in_a_row = 0
         self._jitter = Random()
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -53,7 +66,7 @@ class Asker:
             self.stop = reason
 
     async def reply(self, request: Request) -> Reply:
-        """The reply to a request, from the journal if it has been answered before.
+        """The reply to a request; what has been answered before is not asked again.
 
         Raises:
             Failed: no answer after all attempts, or the endpoint declines this request.
@@ -63,82 +76,145 @@ class Asker:
         key = request.digest()
         lock = self._locks.setdefault(key, asyncio.Lock())  # equal requests in flight are one
         async with lock:
-            if key in self.journal.answers:
-                self.kept += 1
-                return self.journal.answers[key].reply
+            known = self._known(key)
+            if known is not None:
+                self._count_worth(known)
+                return known
             try:
                 reply = await self._attempts(request, key)
             except Failed as failed:
                 self._count(failed)
                 raise
         self._failed_in_a_row = 0
+        self._count_worth(reply)
+        return reply
+
+    def _count_worth(self, reply: Reply) -> None:
+        if reply.usage is not None:
+            self.worth += self.prices.usd(reply.usage) or 0.0
+
+    def _known(self, key: str) -> Reply | None:
+        reply = self.store.answer(key)
+        if reply is not None:
+            self.kept += 1
+        elif self._cache is not None and (reply := self._cache.answer(key)) is not None:
+            self.store.adopt([(key, reply)])
         return reply
 
     def _count(self, failed: Failed) -> None:
         """Give the endpoint up after many failures; single requests may well be declined."""
-        if failed.declined and self.journal.answers:
+        if self.stop is not None or (failed.declined and self.store.any_answer):
             return
         self._failed_in_a_row += 1
         if self._failed_in_a_row >= HOPELESS:
             raise UserError(
-                f"{self.endpoint.where.host} answered none of the last {HOPELESS} requests "
+                f"{self.provider.name} answered none of the last {HOPELESS} requests "
                 f"({failed}); mend that, then go on with --resume"
             )
 
     async def _attempts(self, request: Request, key: str) -> Reply:
-        worst = self.prices.worst(request)
-        for attempt in range(self._retries + 1):
-            await self._wait_until_allowed()
-            ticket = await self.ledger.reserve(worst)
-            if self.stop is not None:
-                self.ledger.settle(ticket, 0.0)
-                raise Failed("the run was stopped")
-            self.journal.append(Sent(key, worst))
-            self.sent += 1
-            lost: Exception
+        reason = ""
+        for attempt in range(self._settings.retries + 1):
             try:
-                reply = await self.endpoint.answer(request)
+                return await self._hedged(request, key, again=attempt > 0)
             except Passing as fault:
-                self._lose(ticket, key, str(fault), (worst or 0.0) if fault.maybe_billed else 0.0)
-                lost = fault
-                await self._back_off(attempt, fault)
-            except (Declined, UserError) as fault:
-                self._lose(ticket, key, str(fault), 0.0)
-                if isinstance(fault, UserError):
-                    raise
+                reason = str(fault)
+                if attempt < self._settings.retries:
+                    await asyncio.sleep(self._back_off(attempt, fault))
+            except Declined as fault:
                 raise Failed(str(fault), declined=True) from None
-            else:
-                usd = self.prices.usd(reply.usage) if reply.usage is not None else worst
-                self.journal.append(Answered(key, reply, usd))
-                self.ledger.settle(ticket, usd or 0.0)
-                return reply
-        raise Failed(f"{lost} ({self._retries + 1} attempts)")
+        raise Failed(f"{reason} ({self._settings.retries + 1} attempts)")
 
-    def _lose(self, ticket: int, key: str, reason: str, usd: float) -> None:
-        self.journal.append(Lost(key, reason, usd))
-        self.ledger.settle(ticket, usd, unsure=True)
+    async def _hedged(self, request: Request, key: str, *, again: bool) -> Reply:
+        """One attempt; where hedging is on, a second one beside it if it takes too long."""
+        if self._settings.hedge_after_s is None:
+            return await self._attempt(request, key, again=again)
+        running = {asyncio.create_task(self._attempt(request, key, again=again))}
+        done, running = await asyncio.wait(running, timeout=self._settings.hedge_after_s)
+        if not done:
+            running.add(asyncio.create_task(self._attempt(request, key, again=True)))
+        while running and not any(task.exception() is None for task in done):
+            more, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+            done |= more
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+        good = next((task for task in done if task.exception() is None), None)
+        return (good or next(iter(done))).result()
 
-    async def _back_off(self, attempt: int, fault: Passing) -> None:
-        """Wait before the next attempt; a wait that the endpoint asks for holds all requests."""
-        if attempt >= self._retries:
-            return
+    async def _attempt(self, request: Request, key: str, *, again: bool) -> Reply:
+        """One attempt: allowed, paid for in advance, noted, sent, booked."""
+        worst = self.prices.worst(request)
+        tokens = most_tokens(request) + request.max_tokens
+        async with self._slots.one(again=again):
+            self._refuse_when_stopped()
+            await self._pace.allowed(tokens)
+            ticket = await self.ledger.reserve(worst)
+            try:
+                self._refuse_when_stopped()
+                number = self.store.sent(key, worst)
+            except BaseException:
+                self.ledger.settle(ticket, 0.0)
+                raise
+            self.sent += 1
+            usd, unsure = worst or 0.0, True
+            try:
+                reply = await self.provider.answer(request)
+                usd = (self.prices.usd(reply.usage) if reply.usage is not None else worst) or 0.0
+                unsure = False
+                self.store.answered(number, key, reply, usd if self.prices.known else None)
+            except Exception as fault:
+                if not (isinstance(fault, Passing) and fault.maybe_billed):
+                    usd = 0.0
+                self.store.lost(number, str(fault), usd)
+                raise
+            except asyncio.CancelledError:
+                self.store.lost(number, "the attempt was abandoned", usd)
+                raise
+            finally:
+                self.ledger.settle(ticket, usd, unsure=unsure)
+        # The slot is free: whoever waits for it sends before this answer is read and scored.
+        # Otherwise answers that come together would hold up the requests after them.
+        await asyncio.sleep(READ_AFTER)
+        used = None if reply.usage is None else reply.usage.input + reply.usage.output
+        self._pace.settled(tokens, used)
+        if self._cache is not None:
+            self._cache.keep(key, reply)
+        return reply
+
+    async def stream(self, request: Request) -> AsyncGenerator[str, None]:
+        """The reply piece by piece, tried once and not kept; its worst case is what is booked.
+
+        Raises:
+            BudgetReached, Passing, Declined, UserError: as an attempt.
+        """
+        worst = self.prices.worst(request)
+        async with self._slots.one(again=False):
+            await self._pace.allowed(most_tokens(request) + request.max_tokens)
+            ticket = await self.ledger.reserve(worst)
+            number = self.store.sent(request.digest(), worst)
+            try:
+                async for piece in self.provider.stream(request):
+                    yield piece
+            finally:
+                self.store.lost(number, "streamed: the usage is not known", worst or 0.0)
+                self.ledger.settle(ticket, worst or 0.0)
+
+    def _refuse_when_stopped(self) -> None:
+        if self.stop is not None:
+            raise Failed("the run was stopped")
+
+    def _back_off(self, attempt: int, fault: Passing) -> float:
+        """The wait before the next attempt [s]: what the endpoint asks for, or doubling.
+
+        Source: full jitter, https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
+        """
         if fault.wait is not None:
-            clock = asyncio.get_running_loop().time
-            self._not_before = max(self._not_before, clock() + fault.wait)
-            return
-        longest = min(LONGEST_BACKOFF, self._backoff * 2**attempt)
-        await asyncio.sleep(longest * self._jitter.uniform(0.5, 1.0))
-
-    async def _wait_until_allowed(self) -> None:
-        clock = asyncio.get_running_loop().time
-        while (wait := self._not_before - clock()) > 0:
-            # Not all at the same instant: the endpoint has just said that it was too much.
-            await asyncio.sleep(wait * self._jitter.uniform(1.0, 1.1))
-
-
-def prices(settings: Settings) -> Prices:
-    """The prices that the plan wrote into a step."""
-    return Prices(settings.usd_per_1m_input, settings.usd_per_1m_output, settings.usd_per_1m_cached)
+            return self._pace.refused(fault.wait)
+        # A single fault among many answers is no sign of overload: the wait grows with their share.
+        trouble = self._pace.faulty()
+        longest = min(LONGEST_BACKOFF, self._settings.backoff_s * float(2**attempt))
+        return longest * trouble * self._jitter.random()
 
 
 async def each(
@@ -148,7 +224,7 @@ async def each(
     context: Context,
     concurrency: int,
 ) -> None:
-    """Work on items, so many at a time, in order of the items.
+    """Work on items, so many at a time, taken in order and only when there is room.
 
     The first error stops new requests; those in flight are waited for, since they are paid for.
 
@@ -158,9 +234,10 @@ async def each(
     """
     left = iter(items)
     done = 0
+    shown = 0.0
 
     async def worker() -> None:
-        nonlocal done
+        nonlocal done, shown
         while asker.stop is None:
             try:
                 context.check_stop(f"{done:,} items answered; the answers are kept")
@@ -174,9 +251,12 @@ async def each(
                 asker.halt(error)
             else:
                 done += 1
-                context.progress.advance(done, usd=asker.ledger.spent)
+                if monotonic() - shown >= SHOWN_EVERY:
+                    shown = monotonic()
+                    context.progress.advance(done, usd=asker.ledger.spent)
 
-    await asyncio.gather(*(worker() for _ in range(concurrency)))
+    await asyncio.gather(*(worker() for _ in range(WAITING * concurrency)))
+    context.progress.advance(done, usd=asker.ledger.spent)
     if asker.stop is not None:
         raise asker.stop
 

@@ -1,72 +1,26 @@
 """One OpenAI-compatible endpoint: a request in, a reply or a named fault out.
 
-The `openai` client carries the bytes, with its own retries off: what an attempt may cost has to
-be reserved before it is sent, so attempts are counted in `backends.prompting.asking`.
+aiohttp carries the bytes, at a tenth of the processor time of the `openai` client. Nothing is
+retried here: what an attempt may cost has to be reserved before it is sent, so attempts are
+counted in `backends.prompting.asking`.
 """
 
-import asyncio
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from email.utils import parsedate_to_datetime
-from hashlib import sha256
+from io import BytesIO
 from time import perf_counter, time
 from typing import Any
 
+import aiohttp
 import msgspec
-import openai
 
-from backends.data import Message
 from backends.prompting.address import Address
+from backends.prompting.exchange import Declined, Passing, Reply, Request, Usage
 from knowledge.errors import UserError
 
 LONGEST_WAIT = 300.0  # seconds; who is asked to wait longer had better come back with --resume
-NOT_SENT = ("ConnectError", "ConnectTimeout", "PoolTimeout", "UnsupportedProtocol")
-
-
-class Request(msgspec.Struct, frozen=True):
-    """What is asked; `sample` tells apart repeated draws of the same question."""
-
-    model: str
-    messages: tuple[Message, ...]
-    max_tokens: int
-    temperature: float = 0.0
-    sample: int = 0
-
-    def digest(self) -> str:
-        """The request's content as a key: equal requests have one answer."""
-        return sha256(msgspec.json.encode(self)).hexdigest()
-
-
-class Usage(msgspec.Struct, frozen=True):
-    """Tokens as the endpoint counted them; `cached` are among `input`."""
-
-    input: int
-    output: int
-    cached: int = 0
-
-
-class Reply(msgspec.Struct, frozen=True):
-    """An answer received complete; `usage` is None where the endpoint does not say."""
-
-    text: str
-    usage: Usage | None
-    cut: bool
-    seconds: float
-
-
-class Passing(Exception):  # noqa: N818 (a fault that another attempt may not meet)
-    """An attempt failed and may be repeated.
-
-    `wait` is what the endpoint asked for [s]; `maybe_billed` says that it may have answered.
-    """
-
-    def __init__(self, reason: str, *, wait: float | None = None, maybe_billed: bool = False):
-        super().__init__(reason)
-        self.wait = wait
-        self.maybe_billed = maybe_billed
-
-
-class Declined(Exception):  # noqa: N818 (the endpoint will not answer this one request)
-    """The request itself was refused: too long, say. Repeating it changes nothing."""
+LARGE = 2**20  # bytes
+PATHS = {"chat": "/chat/completions", "completion": "/completions"}
 
 
 class _Details(msgspec.Struct):
@@ -84,38 +38,63 @@ class _Said(msgspec.Struct):
 
 
 class _Choice(msgspec.Struct):
-    message: _Said
+    message: _Said | None = None
+    delta: _Said | None = None
+    text: str | None = None
     finish_reason: str | None = None
 
+    @property
+    def words(self) -> str:
+        """What was said, in whichever of the three places."""
+        said = self.message or self.delta
+        return (said.content if said is not None else self.text) or ""
 
-class _Completion(msgspec.Struct):
+
+class Completion(msgspec.Struct):
+    """The part of an answer's JSON that is read; everything else is let pass."""
+
     choices: list[_Choice]
     usage: _Usage | None = None
+
+    def reply(self, seconds: float) -> Reply:
+        """The answer as a reply.
+
+        Raises:
+            Passing: it holds no choices.
+        """
+        if not self.choices:
+            raise Passing("the answer holds no choices", maybe_billed=True)
+        first = self.choices[0]
+        return Reply(first.words, _usage(self.usage), first.finish_reason == "length", seconds)
+
+
+_COMPLETION = msgspec.json.Decoder(Completion)
 
 
 class Endpoint:
     """A connection to an endpoint; use it as an async context manager."""
 
-    def __init__(self, where: Address, timeout: float) -> None:
+    def __init__(self, where: Address, timeout: float, connections: int = 0) -> None:
         self.where = where
+        self.name = where.host
+        self.identity = where.plain
         self._timeout = timeout
+        self._connections = connections
         self._limit_name = "max_tokens"
         self._with_temperature = True
 
     async def __aenter__(self) -> "Endpoint":
         # A proxy of the environment would be asked for 127.0.0.1 too, where it finds itself.
-        http = openai.DefaultAsyncHttpxClient(trust_env=not self.where.local)
-        self._client = openai.AsyncOpenAI(
-            api_key=self.where.key or "none",
-            base_url=self.where.url,
-            timeout=self._timeout,
-            max_retries=0,
-            http_client=http,
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=self._connections),
+            timeout=aiohttp.ClientTimeout(total=self._timeout),
+            headers={"Content-Type": "application/json", **self.where.headers()},
+            trust_env=not self.where.local,
         )
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._client.close()
+        await self._session.close()
 
     async def answer(self, request: Request) -> Reply:
         """The reply to one request, tried once.
@@ -125,79 +104,130 @@ class Endpoint:
             UserError: nothing will be answered: wrong key, unknown model, no quota.
         """
         begun = perf_counter()
-        arguments = self._arguments(request)
+        body = self._body(request)
         try:
-            async with asyncio.timeout(self._timeout):
-                raw = await self._client.chat.completions.with_raw_response.create(**arguments)
-        except (TimeoutError, openai.APITimeoutError) as error:
-            sent = type(error.__cause__).__name__ not in NOT_SENT
-            reason = f"no answer within {self._timeout:g} s"
-            raise Passing(reason, maybe_billed=sent) from None
-        except openai.APIConnectionError as error:
-            sent = type(error.__cause__).__name__ not in NOT_SENT
-            reason = f"{self.where.host} " + ("cut the connection" if sent else "is unreachable")
-            raise Passing(reason, maybe_billed=sent) from None
-        except openai.APIStatusError as error:
-            raise self._status_fault(error, arguments) from None
-        return _reply(raw.content, perf_counter() - begun)
+            async with self._session.post(
+                self._url(request), data=_sent(body), headers=_idempotent(request)
+            ) as response:
+                content = await response.read()
+                if response.status != 200:  # some repeat the key, and tracebacks may show this
+                    content = self._masked(content)
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise self._fault(error) from None
+        if response.status != 200:
+            raise self._status_fault(response.status, response.headers, content, body)
+        try:
+            completion = _COMPLETION.decode(content)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            reason = f"the answer is no completion ({error})"
+            raise Passing(reason, maybe_billed=True) from None
+        return completion.reply(perf_counter() - begun)
 
-    def _arguments(self, request: Request) -> dict[str, Any]:
-        messages = [{"role": m.role, "content": m.content} for m in request.messages]
-        arguments: dict[str, Any] = {
-            "model": request.model,
-            "messages": messages,
-            self._limit_name: request.max_tokens,
-            "extra_headers": {"Idempotency-Key": request.digest()},
-        }
+    async def stream(self, request: Request) -> AsyncIterator[str]:
+        """The reply piece by piece.
+
+        Raises:
+            Passing, Declined, UserError: as `answer`; also when the stream ends without its end,
+                or is no stream of completions. What came before has been yielded.
+        """
+        body = self._body(request) | {"stream": True}
+        try:
+            async with self._session.post(
+                self._url(request), data=_sent(body), headers=_idempotent(request)
+            ) as response:
+                if response.status != 200:
+                    content = self._masked(await response.read())
+                    raise self._status_fault(response.status, response.headers, content, body)
+                ended = False
+                async for line in response.content:
+                    data = line.strip()
+                    if not data.startswith(b"data:"):
+                        continue
+                    data = data.removeprefix(b"data:").strip()
+                    if data == b"[DONE]":
+                        return
+                    piece, over = _piece(data)
+                    ended = ended or over
+                    if piece:
+                        yield piece
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+            raise self._fault(error) from None
+        if not ended:
+            raise Passing(f"{self.name} cut the stream", maybe_billed=True)
+
+    def _url(self, request: Request) -> str:
+        return self.where.plain + PATHS[request.face]
+
+    def _body(self, request: Request) -> dict[str, Any]:
+        body: dict[str, Any] = {"model": request.model}
+        if request.face == "chat":
+            body["messages"] = [{"role": m.role, "content": m.content} for m in request.messages]
+            body[self._limit_name] = request.max_tokens
+        else:
+            body["prompt"] = request.text
+            body["max_tokens"] = request.max_tokens
         if self._with_temperature:
-            arguments["temperature"] = request.temperature
-        return arguments
+            body["temperature"] = request.temperature
+        if request.format is not None:
+            body["response_format"] = request.format
+        return body
 
-    def _status_fault(self, error: Any, arguments: Mapping[str, Any]) -> Exception:
-        status: int = error.status_code
-        said = self._said(error)
+    def _fault(self, error: Exception) -> Passing:
+        """A fault below HTTP. Only where no connection was made is it sure that nothing is billed.
+
+        A timeout while connecting is an error of both kinds, so connections come first.
+        """
+        if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError):
+            return Passing(f"{self.name} is unreachable")
+        if isinstance(error, TimeoutError):
+            return Passing(f"no answer within {self._timeout:g} s", maybe_billed=True)
+        if isinstance(error, ValueError) and not isinstance(error, aiohttp.ClientError):
+            return Passing(f"the stream is broken ({error})", maybe_billed=True)
+        return Passing(f"{self.name} cut the connection", maybe_billed=True)
+
+    def _status_fault(
+        self, status: int, headers: Mapping[str, str], content: bytes, body: Mapping[str, Any]
+    ) -> Exception:
+        error = _error(content)
+        told = str(error.get("message") or content[:200].decode(errors="replace"))
+        said = " ".join(told.split())[:200]
         if status in (401, 403):
             return UserError(
-                f"{self.where.host} refuses the key ({status}: {said}); check OPENAI_API_KEY"
+                f"{self.name} refuses the key ({status}: {said}); check OPENAI_API_KEY"
             )
         if status == 404:
             return UserError(
-                f"{self.where.host} knows no model {arguments['model']!r} ({said}); check "
+                f"{self.name} knows no model {body['model']!r} ({said}); check "
                 f"the step's model and OPENAI_BASE_URL"
             )
-        if status == 402 or error.code == "insufficient_quota":
+        if status == 402 or error.get("code") == "insufficient_quota":
             return UserError(
-                f"{self.where.host}: the account has nothing left ({said}); top it up, then go on "
+                f"{self.name}: the account has nothing left ({said}); top it up, then go on "
                 f"with --resume"
             )
         if status in (408, 409, 425, 429) or status >= 500:
-            wait = retry_after(error.response.headers)
+            wait = retry_after(headers)
             if wait is not None and wait > LONGEST_WAIT:
                 return UserError(
-                    f"{self.where.host} asks to wait {wait:,.0f} s; go on then with --resume"
+                    f"{self.name} asks to wait {wait:,.0f} s; go on then with --resume"
                 )
             return Passing(f"{status}: {said}", wait=wait, maybe_billed=status == 504)
-        if status == 400 and self._adapted(arguments, error.param or said, said):
+        if status == 400 and self._adapted(body, str(error.get("param") or said), said):
             return Passing(f"other parameters are wanted: {said}", wait=0.0)
         return Declined(f"{status}: {said}")
 
-    def _adapted(self, arguments: Mapping[str, Any], named: str, said: str) -> bool:
+    def _adapted(self, body: Mapping[str, Any], named: str, said: str) -> bool:
         """Whether the attempt sent a parameter that newer models refuse; it is not sent again."""
-        if "max_tokens" in arguments and "max_completion_tokens" in said:
+        if "max_tokens" in body and "max_completion_tokens" in said:
             self._limit_name = "max_completion_tokens"
             return True
-        if "temperature" in arguments and "temperature" in named:
+        if "temperature" in body and "temperature" in named:
             self._with_temperature = False
             return True
         return False
 
-    def _said(self, error: Any) -> str:
-        """The endpoint's message in one line, without the key that some repeat in it."""
-        body = error.body if isinstance(error.body, dict) else {}
-        text = str(body.get("message") or error.message)
-        if self.where.key:
-            text = text.replace(self.where.key, "***")
-        return " ".join(text.split())[:200]
+    def _masked(self, content: bytes) -> bytes:
+        return self.where.masked(content.decode(errors="replace")).encode()
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
@@ -218,21 +248,36 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
         return None
 
 
-def _reply(content: bytes, seconds: float) -> Reply:
+def _sent(body: Mapping[str, Any]) -> bytes | BytesIO:
+    """A body as bytes; a large one as a file, which is sent in parts."""
+    content = msgspec.json.encode(body)
+    return content if len(content) < LARGE else BytesIO(content)
+
+
+def _idempotent(request: Request) -> dict[str, str]:
+    return {"Idempotency-Key": request.digest()}
+
+
+def _piece(data: bytes) -> tuple[str, bool]:
+    """What one event of a stream adds, and whether the answer is over."""
     try:
-        completion = msgspec.json.decode(content, type=_Completion)
+        event = _COMPLETION.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        reason = f"the answer is no chat completion ({error})"
+        reason = f"the stream holds what is no completion ({error})"
         raise Passing(reason, maybe_billed=True) from None
-    if not completion.choices:
-        raise Passing("the answer holds no choices", maybe_billed=True)
-    first = completion.choices[0]
-    return Reply(
-        text=first.message.content or "",
-        usage=_usage(completion.usage),
-        cut=first.finish_reason == "length",
-        seconds=seconds,
-    )
+    if not event.choices:
+        return "", False
+    return event.choices[0].words, event.choices[0].finish_reason is not None
+
+
+def _error(content: bytes) -> dict[str, Any]:
+    """The error in a body, in the place where OpenAI's servers or others have it."""
+    try:
+        body = msgspec.json.decode(content)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return {}
+    inner = body.get("error", body) if isinstance(body, dict) else {}
+    return inner if isinstance(inner, dict) else {"message": str(inner)}
 
 
 def _usage(usage: _Usage | None) -> Usage | None:
@@ -241,3 +286,15 @@ def _usage(usage: _Usage | None) -> Usage | None:
     details = usage.prompt_tokens_details
     cached = details.cached_tokens if details is not None else None
     return Usage(usage.prompt_tokens, usage.completion_tokens, cached or 0)
+
+
+__all__ = [
+    "Completion",
+    "Declined",
+    "Endpoint",
+    "Passing",
+    "Reply",
+    "Request",
+    "Usage",
+    "retry_after",
+]

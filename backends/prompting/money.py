@@ -1,11 +1,15 @@
 """What calls cost: the worst case before, the real usage after, never above the budget."""
 
 import asyncio
+from pathlib import Path
 
 import msgspec
 
-from backends.prompting.endpoint import Request, Usage
-from knowledge.errors import UserError
+from backends.prompting import Settings
+from backends.prompting.exchange import Request, Usage
+from knowledge import prices
+from knowledge.errors import UserError, unknown
+from knowledge.tables import yaml_value
 
 MILLION = 1_000_000
 # Chat templates wrap each turn in markers, and some add a system text of their own.
@@ -37,6 +41,72 @@ class Prices(msgspec.Struct, frozen=True):
     def worst(self, request: Request) -> float | None:
         """The most that a call can cost [USD]."""
         return self.usd(Usage(most_tokens(request), request.max_tokens))
+
+
+class _Listed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One model of a price file [USD per 1e6 tokens]."""
+
+    input: float | None = None
+    output: float | None = None
+    cached: float | None = None
+    training: float | None = None
+
+
+def priced(settings: Settings, model: str, *, own_server: bool) -> tuple[Settings, str | None]:
+    """The settings with prices in them, and where those come from if not from the settings.
+
+    Looked for in the settings, in their price file, then, unless the server is the user's own, in
+    the catalogue. What is found nowhere stays unknown.
+
+    Raises:
+        UserError: the price file is broken or lacks the model.
+    """
+    if settings.usd_per_1m_input is not None or settings.usd_per_1m_output is not None:
+        return settings, None
+    if settings.provider == "local":
+        return _with(settings, _Listed(0.0, 0.0, 0.0)), "a model of your own asks for no money"
+    if settings.prices is not None:
+        return _with(settings, _listed(Path(settings.prices), model)), f"prices: {settings.prices}"
+    row = None if own_server else prices.api_table().get(model)
+    if row is None or not row.priced or row.per_query:
+        return settings, None
+    listed = _Listed(row.input, row.output, row.cached, row.train)
+    # Longer messages are refused, or cost more than these prices: they are not sent.
+    bounds = (settings.context_tokens, row.long_above, row.max_input)
+    longest = min((bound for bound in bounds if bound is not None), default=None)
+    bounded = msgspec.structs.replace(settings, context_tokens=longest)
+    return _with(bounded, listed), f"prices: the catalogue's of {row.id}, {row.date}"
+
+
+def of(settings: Settings) -> Prices:
+    """The prices that settings hold."""
+    return Prices(settings.usd_per_1m_input, settings.usd_per_1m_output, settings.usd_per_1m_cached)
+
+
+def _with(settings: Settings, listed: _Listed) -> Settings:
+    tuning = settings.tuning
+    if tuning is not None and tuning.usd_per_1m_training is None:
+        tuning = msgspec.structs.replace(tuning, usd_per_1m_training=listed.training)
+    return msgspec.structs.replace(
+        settings,
+        usd_per_1m_input=listed.input,
+        usd_per_1m_output=listed.output,
+        usd_per_1m_cached=listed.cached,
+        tuning=tuning,
+    )
+
+
+def _listed(path: Path, model: str) -> _Listed:
+    content = yaml_value(path)
+    try:
+        rows = msgspec.convert(content, dict[str, _Listed])
+    except msgspec.ValidationError as error:
+        raise UserError(
+            f"{path.name}: {error}; write 'MODEL: {{input: 1.0, output: 2.0}}'"
+        ) from None
+    if model not in rows:
+        raise unknown(f"price in {path.name} for", model, rows)
+    return rows[model]
 
 
 def most_tokens(request: Request) -> int:

@@ -4,12 +4,14 @@ That order keeps the beginning of all messages equal, which providers' caches pa
 """
 
 from functools import lru_cache
+from typing import Any
 
 import msgspec
 from jinja2 import StrictUndefined, Template, TemplateError, TemplateSyntaxError, UndefinedError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from backends.data import Message
+from backends.prompting.exchange import Face
 from knowledge.errors import UserError
 
 # Prompts are no HTML: escaping would change the user's text.
@@ -31,11 +33,23 @@ Label: {{ example.target }}
 {% endfor %}
 
 Text: {{ text }}
-Label:"""
+{% if reasoning %}
+Think step by step. Then end with one line: "Answer: " followed by the label.
+{%- else %}
+Label:
+{%- endif %}"""
 
 ANSWER = """\
 {% if instruction %}
 {{ instruction }}
+
+{% endif %}
+{% if schema %}
+Answer with JSON alone, valid under this JSON schema:
+{{ schema }}
+
+{% elif pattern %}
+The whole answer has to match this regular expression: {{ pattern }}
 
 {% endif %}
 {% for example in examples %}
@@ -44,15 +58,18 @@ ANSWER = """\
 {{ example.target }}
 
 {% endfor %}
-{{ text }}"""
+{{ text }}
+{%- if reasoning %}
+
+
+Think step by step. Then end with one line: "Answer: " followed by the answer alone.
+{%- endif %}"""
 
 CLASSIFY_INSTRUCTION = (
     "Sort the text under the one label that fits it best. "
     "Answer with that label exactly as written, and nothing else."
 )
-REPAIR = (
-    "That is not one of the labels. Answer with exactly one of these and nothing else: {labels}"
-)
+CLASSIFY_REASONING = "Sort the text under the one label that fits it best."
 
 
 class Example(msgspec.Struct, frozen=True):
@@ -74,16 +91,29 @@ class Prompt(msgspec.Struct, frozen=True):
     definitions: dict[str, str] = {}
     examples: tuple[Example, ...] = ()
     temperature: float = 0.0
+    schema: dict[str, Any] | None = None
+    pattern: str | None = None
+    reasoning: bool = False
+    face: Face = "chat"
 
-    def messages(self, text: str, before: tuple[Message, ...] = ()) -> tuple[Message, ...]:
+    def messages(
+        self,
+        text: str,
+        before: tuple[Message, ...] = (),
+        examples: tuple[Example, ...] | None = None,
+        dropped: int = 0,
+    ) -> tuple[Message, ...]:
         """The messages that ask about one text.
 
         Args:
             before: earlier turns of its conversation.
+            examples: those for this text, where they are not the same for all.
+            dropped: how many examples were left out to keep the message short.
         Raises:
             UserError: the template is broken or names something that is not there.
         """
-        asked = Message("user", rendered(self, text))
+        shown = self.examples if examples is None else examples
+        asked = Message("user", rendered(self, text, shown, dropped))
         first = () if self.system is None else (Message("system", self.system),)
         return (*first, *before, asked)
 
@@ -94,14 +124,20 @@ def _compiled(template: str) -> Template:
     return _SANDBOX.from_string(template)
 
 
-def rendered(prompt: Prompt, text: str) -> str:
+def rendered(
+    prompt: Prompt, text: str, examples: tuple[Example, ...] | None = None, dropped: int = 0
+) -> str:
     """The template filled with one text."""
     values = {
         "text": text,
         "instruction": prompt.instruction,
         "labels": prompt.labels,
         "definitions": prompt.definitions,
-        "examples": prompt.examples,
+        "examples": prompt.examples if examples is None else examples,
+        "dropped": dropped,
+        "reasoning": prompt.reasoning,
+        "schema": "" if prompt.schema is None else msgspec.json.encode(prompt.schema).decode(),
+        "pattern": prompt.pattern or "",
     }
     try:
         return _compiled(prompt.template).render(values)

@@ -15,10 +15,13 @@ from backends.base import Context, Data, Step
 from backends.data import Message
 from backends.prompting import BACKEND, Settings
 from backends.prompting.address import address
-from backends.prompting.endpoint import Request, Usage, retry_after
+from backends.prompting.endpoint import retry_after
+from backends.prompting.examples import selector
+from backends.prompting.exchange import Request, Usage
 from backends.prompting.items import task
 from backends.prompting.labels import label_said
 from backends.prompting.money import BudgetReached, Ledger, Prices, most_tokens
+from backends.prompting.pace import Bucket
 from backends.prompting.prompts import CLASSIFY, Example, Prompt
 from knowledge.errors import UserError
 
@@ -130,6 +133,28 @@ def test_a_call_waits_for_money_that_another_may_free() -> None:
     assert asyncio.run(two()) == ["settled", "sent"]
 
 
+@given(st.integers(1, 1000), st.lists(st.floats(0.001, 0.5), min_size=1, max_size=60))
+def test_no_minute_takes_more_than_the_limit(limit: int, shares: list[float]) -> None:
+    bucket, now, taken = Bucket(limit, 0.0), 0.0, []
+    for part in shares:
+        need = max(1.0, part * limit) if limit >= 2 else 1.0
+        while (wait := bucket.wait(need, now)) > 0:
+            now += wait
+        bucket.take(need)
+        taken.append((now, need))
+    for start, _ in taken:
+        inside = sum(need for at, need in taken if start <= at < start + 59.999)
+        assert inside <= limit + 1.001
+
+
+def test_tokens_that_were_not_used_may_be_taken_again() -> None:
+    bucket = Bucket(600, 0.0)
+    bucket.take(10)
+    assert bucket.wait(10, 0.0) > 0.9
+    bucket.give_back(10)
+    assert bucket.wait(10, 0.0) == 0
+
+
 def test_retry_after_in_its_three_forms() -> None:
     assert retry_after({"retry-after": "2"}) == 2
     assert retry_after({"retry-after-ms": "1500"}) == 1.5
@@ -209,19 +234,20 @@ def test_without_test_data_a_part_of_the_training_data_is_asked(files: Path) -> 
     data = Data(train=str(files / "train.csv"))
     made = task(data, Settings(shots=4), seed=1)
     assert len(made.items) == 8
-    assert not {item.text for item in made.items} & {shown.text for shown in made.examples}
+    assert not {item.text for item in made.items} & {shown.text for shown in made.pool}
     assert "20%" in made.notes[0]
-    assert task(data, Settings(shots=4), seed=1) == made
-    assert task(data, Settings(shots=4), seed=2) != made
+    assert list(task(data, Settings(shots=4), seed=1).items) == list(made.items)
+    assert list(task(data, Settings(shots=4), seed=2).items) != list(made.items)
 
 
 def test_examples_are_balanced_or_not(files: Path) -> None:
     rows = "".join(f"rare {n},b\n" if n < 2 else f"text {n},a\n" for n in range(60))
     (files / "skewed.csv").write_text(f"text,label\n{rows}")
     data = Data(train=str(files / "skewed.csv"), test=str(files / "test.csv"))
-    balanced = task(data, Settings(shots=4), seed=1).examples
+    pool = task(data, Settings(shots=4), seed=1).pool
+    (balanced,) = selector("balanced", pool, 4, 1, "", True).chosen(["x"])
     assert sorted(shown.target for shown in balanced) == ["a", "a", "b", "b"]
-    fixed = task(data, Settings(shots=4, choice="fixed"), seed=1).examples
+    (fixed,) = selector("fixed", pool, 4, 1, "", True).chosen(["x"])
     assert len(fixed) == 4
 
 
