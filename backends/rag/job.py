@@ -6,24 +6,33 @@ Behind the face of `backends.rag`; imports torch, faiss and sentence-transformer
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from backends import weights
 from backends.base import Context, Data, Metric, Prediction, Step, StepResult
-from backends.rag import ABSTAIN_BELOW, RETRIEVERS, Settings, measurement, words
+from backends.rag import (
+    ABSTAIN_BELOW,
+    RETRIEVERS,
+    Settings,
+    calibration,
+    measurement,
+    reranker,
+    words,
+)
 from backends.rag import corpus as corpora
 from backends.rag import index as artefact
 from backends.rag.answers import Reader
+from backends.rag.asking import Answerer, asked_with
 from backends.rag.building import Built, built, opened, place_of, reused
 from backends.rag.chunks import texts_of
 from backends.rag.embedder import DEFAULT_MODEL, Embedder
 from backends.rag.embedding import Store
 from backends.rag.index import Index, Manifest
-from backends.rag.measurement import Trial
 from backends.rag.questions import Library, Question
 from backends.rag.questions import read as read_questions
-from backends.rag.search import ranked
+from backends.rag.reranker import Reranker
 from backends.training.meter import Meter
 from knowledge.errors import UserError, unknown
 from knowledge.quantities import HOUR
@@ -43,6 +52,8 @@ def check(step: Step, settings: Settings, context: Context) -> None:
             f"chunk_tokens {settings.chunk_tokens}; lower the overlap"
         )
     weights.local(step.model or DEFAULT_MODEL, context.artefacts)
+    if settings.reranker is not None:
+        weights.local(settings.reranker, context.artefacts)
     if step.index is not None:
         _check_index(step, context)
         return
@@ -50,9 +61,11 @@ def check(step: Step, settings: Settings, context: Context) -> None:
         raise UserError(
             f"step {step.name!r} has no data.corpus; give a folder of documents (or an index)"
         )
-    corpus = corpora.read(step.data.corpus)
-    if step.data.questions is not None:
-        _questions(step.data.questions, {n: one.text for n, one in corpus.texts.items()})
+    if step.data.questions is None:
+        corpora.check(step.data.corpus)
+        return
+    corpus = corpora.read(step.data.corpus, duplicates=settings.duplicates)
+    _questions(step.data.questions, {n: one.text for n, one in corpus.texts.items()})
 
 
 def run(step: Step, settings: Settings, context: Context) -> StepResult:
@@ -69,7 +82,8 @@ def run(step: Step, settings: Settings, context: Context) -> StepResult:
         else:
             made = reused(step, settings, context)
         metrics, manifest, notes = _measured(step, settings, context, made)
-        artefact.publish(made.index, manifest, context.folder)
+        with artefact.locked(context.folder):
+            artefact.publish(made.index, manifest, context.folder)
     Store(context.folder).clear()
     per_hour = context.usd_per_hour
     return StepResult(
@@ -86,56 +100,34 @@ def run(step: Step, settings: Settings, context: Context) -> StepResult:
         | {
             "chunk_tokens": manifest.chunk_tokens,
             "precision": manifest.precision,
+            "engine": manifest.engine,
+            "language": manifest.language,
+            "vectors": manifest.vectors.kind,
+            "dense_weight": manifest.dense_weight,
             "abstain_below": round(manifest.abstain_below, 4),
         },
         notes=(*made.notes, *notes),
     )
 
 
-def predict(
-    folder: Path,
-    texts: Iterable[str],
-    *,
-    k: int | None = None,
-    retriever: str | None = None,
-    sentences: int | None = None,
-    abstain_below: float | None = None,
-) -> Iterator[Prediction]:
+def predict(folder: Path, texts: Iterable[str], **options: Any) -> Iterator[Prediction]:
     """The answer to each question, in order; options left out are the index's own.
 
     A list of questions is embedded in batches, anything else one by one as it comes.
 
     Args:
-        k: passages cited.
-        retriever: `dense`, `bm25` or `hybrid`.
-        sentences: sentences taken as the answer.
-        abstain_below: least support to answer, 0 to 1.
+        options: fields of `backends.rag.asking.Asked`: `k`, `retriever`, `where`...
     Raises:
-        UserError: an option is out of range, or the index or its embedder cannot be used.
+        UserError: an option is unknown or out of range, or the index or its embedder cannot be
+            used.
     """
-    index, manifest, model = _opened(folder, retriever)
-    k = manifest.top_k if k is None else k
-    if k < 1:
-        raise UserError(f"k is {k}; at least one passage is needed")
-    least = manifest.abstain_below if abstain_below is None else abstain_below
-    reader = Reader(index, model)
-    together = model.batch_size if isinstance(texts, Sequence) else 1
+    answerer, how = Answerer(folder), asked_with(options)
+    together = answerer.embedder.batch_size if isinstance(texts, Sequence) else 1
 
     def answered() -> Iterator[Prediction]:
         waiting = iter(texts)
         while batch := list(islice(waiting, together)):
-            asked = model.questions(batch)
-            found = ranked(
-                index, batch, asked, retriever or manifest.retriever, manifest.dense_weight
-            )
-            for question, vector, hits in zip(batch, asked, found, strict=True):
-                yield reader.answer(
-                    question,
-                    vector,
-                    hits[:k],
-                    sentences=sentences or manifest.answer_sentences,
-                    abstain_below=least,
-                )
+            yield from answerer.answers(batch, how)
 
     return answered()
 
@@ -151,17 +143,14 @@ def evaluate(folder: Path, data: Data, *, retriever: str | None = None) -> dict[
         raise UserError("no questions to evaluate on; give data.questions")
     index, manifest, model = _opened(folder, retriever)
     questions = _questions(path, texts_of(index.chunks))
-    made = _trial(index, questions, model, manifest.dense_weight)
-    chosen = retriever or manifest.retriever
-    said = measurement.predictions(
+    rerank = None if manifest.reranker is None else reranker.load(manifest.reranker)
+    asked = model.questions([question.text for question in questions])
+    return measurement.metrics(
         Reader(index, model),
-        made,
-        chosen,
-        top_k=manifest.top_k,
-        sentences=manifest.answer_sentences,
-        abstain_below=manifest.abstain_below,
+        measurement.trial(index, questions, asked, manifest, retriever, rerank),
+        retriever or manifest.retriever,
+        manifest,
     )
-    return measurement.retrieval(index, made, chosen) | measurement.answers(made, said)
 
 
 def _check_index(step: Step, context: Context) -> None:
@@ -177,38 +166,33 @@ def _check_index(step: Step, context: Context) -> None:
 def _measured(
     step: Step, settings: Settings, context: Context, made: Built
 ) -> tuple[dict[str, Metric], Manifest, list[str]]:
-    """The metrics on the step's questions, and the manifest with the threshold settled."""
+    """The metrics on the step's questions, and the manifest with what they settle."""
     least = ABSTAIN_BELOW if settings.abstain_below is None else settings.abstain_below
-    metrics: dict[str, Metric] = {}
-    notes: list[str] = []
-    if step.data.questions is not None:
-        context.check_stop("the passages are embedded and kept, the questions not yet asked")
-        questions = _questions(step.data.questions, texts_of(made.index.chunks))
-        context.progress.start("asking", len(questions), "questions")
-        asked = _trial(made.index, questions, made.embedder, settings.dense_weight)
-        if settings.abstain_below is None:
-            calibrated = measurement.threshold(
-                made.index, asked, settings.retriever, settings.top_k
-            )
-            if calibrated is not None:
-                least = calibrated
-                notes.append(f"abstains below support {least:.3f}, calibrated on the questions")
-        said = measurement.predictions(
-            Reader(made.index, made.embedder),
-            asked,
-            settings.retriever,
-            top_k=settings.top_k,
-            sentences=settings.answer_sentences,
-            abstain_below=least,
-        )
-        metrics = measurement.retrieval(made.index, asked, settings.retriever, context.seed)
-        metrics |= measurement.answers(asked, said, context.seed)
-        if better := measurement.better(metrics):
-            notes.append(f"{better} alone ranks better here: set retriever to {better!r}")
-        made.counts["questions"] = len(questions)
-        context.progress.advance(len(questions))
-        context.log(phase="measured", **{name: one.value for name, one in metrics.items()})
-    return metrics, made.manifest(settings, context, least), notes
+    unsettled = made.manifest(settings, context, least)
+    if step.data.questions is None:
+        return {}, unsettled, []
+    context.check_stop("the passages are embedded and kept, the questions not yet asked")
+    questions = _questions(step.data.questions, texts_of(made.index.chunks))
+    context.progress.start("asking", len(questions), "questions")
+    outcome = calibration.measured(
+        made.index,
+        made.embedder,
+        questions,
+        unsettled,
+        choose_weight=settings.dense_weight is None and settings.retriever == "hybrid",
+        choose_threshold=settings.abstain_below is None,
+        rerank=_reranker(settings.reranker, context),
+        seed=context.seed,
+    )
+    made.counts["questions"] = len(questions)
+    context.progress.advance(len(questions))
+    figures = {name: one.value for name, one in outcome.metrics.items()}
+    context.log(phase="measured", **figures)
+    return outcome.metrics, outcome.manifest, list(outcome.notes)
+
+
+def _reranker(name: str | None, context: Context) -> Reranker | None:
+    return None if name is None else reranker.load(name, context.artefacts)
 
 
 def _opened(folder: Path, retriever: str | None) -> tuple[Index, Manifest, Embedder]:
@@ -217,13 +201,6 @@ def _opened(folder: Path, retriever: str | None) -> tuple[Index, Manifest, Embed
         raise unknown("retriever", retriever, RETRIEVERS)
     index, manifest = artefact.load(folder)
     return index, manifest, opened(folder, manifest)
-
-
-def _trial(
-    index: Index, questions: Sequence[Question], model: Embedder, dense_weight: float
-) -> Trial:
-    asked = model.questions([question.text for question in questions])
-    return measurement.trial(index, questions, asked, dense_weight)
 
 
 def _questions(path: str, texts: dict[str, str]) -> list[Question]:
