@@ -20,6 +20,7 @@ COMMANDS = {
     "plan": ("plan", "Write a complete, editable, replayable job for a profile."),
     "run": ("run", "Execute a plan; checks data, fit and budget first."),
     "predict": ("use", "Ask a finished run: a label, or an answer with citations."),
+    "update": ("update", "Bring an index up to date with its documents, once or as they change."),
     "evaluate": ("use", "Measure a finished run on other data, with intervals."),
     "validate": ("validate", "Hold the predictions against published measurements."),
     "catalog": ("catalog", "What is known, with source and date."),

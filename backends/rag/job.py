@@ -19,6 +19,7 @@ from backends.rag import (
     calibration,
     measurement,
     reranker,
+    updating,
     words,
 )
 from backends.rag import corpus as corpora
@@ -33,6 +34,7 @@ from backends.rag.index import Index, Manifest
 from backends.rag.questions import Library, Question
 from backends.rag.questions import read as read_questions
 from backends.rag.reranker import Reranker
+from backends.rag.updating import Change
 from backends.training.meter import Meter
 from knowledge.errors import UserError, unknown
 from knowledge.quantities import HOUR
@@ -151,6 +153,21 @@ def evaluate(folder: Path, data: Data, *, retriever: str | None = None) -> dict[
         retriever or manifest.retriever,
         manifest,
     )
+
+
+def update(folder: Path, *, watch: bool = False, **options: Any) -> Change | None:
+    """Bring an index up to date with its corpus, once or whenever that changes.
+
+    Args:
+        watch: go on until `stop` (an event) is set; each change is given to `changed`.
+        options: of `backends.rag.updating.update`, or of `watched` with `watch`.
+    Raises:
+        UserError: as those.
+    """
+    if not watch:
+        return updating.update(folder, **options)
+    updating.watched(folder, **options)
+    return None
 
 
 def _check_index(step: Step, context: Context) -> None:
