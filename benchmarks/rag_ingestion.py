@@ -85,8 +85,9 @@ def main() -> None:
         change = updating.update(run, embedder=model)
         ratio = change.seconds / whole
         print(
-            f"{change.replaced} of {result.counts['documents']} files changed: {change.seconds:.2f} s, "
-            f"{change.embedded} passages embedded, {ratio:.4f} of the ingestion"
+            f"{change.replaced} of {result.counts['documents']} files changed: "
+            f"{change.seconds:.2f} s, {change.embedded} passages embedded, "
+            f"{ratio:.4f} of the ingestion"
         )
 
 

@@ -26,7 +26,7 @@ from backends.rag import corpus as corpora
 from backends.rag.chunks import Chunk, chunks
 from backends.rag.index import Index
 from backends.rag.questions import Question
-from backends.rag.search import candidates, ranked
+from backends.rag.search import candidates, fused, ranked
 
 SIZE, OVERLAP = 220, 40
 
@@ -99,8 +99,7 @@ def _chosen(
     ranks: list[int | None] = []
     for number, one in enumerate(held):
         weight = weights_of[halves[number]]
-        scores = weight * one.cosines + (1 - weight) * one.shares
-        order = one.passages[np.lexsort((one.passages, -scores))]
+        order = one.passages[np.lexsort((one.passages, -fused(one, weight)))]
         passages = [int(at) for at in order]
         ranks.append(rank_of(passages, index.chunks, data.questions[number][1]))
     return ranks

@@ -15,14 +15,13 @@ from backends.rag.answers import Reader
 from backends.rag.embedder import Embedder
 from backends.rag.index import Index, Manifest
 from backends.rag.measurement import Trial
-from backends.rag.questions import Question, right
+from backends.rag.questions import Question
 from backends.rag.reranker import Reranker
-from backends.rag.search import Candidates, Hit, candidates
+from backends.rag.search import Candidates, Hit, candidates, fused
 
 WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 ENOUGH_TO_SPLIT = 20  # questions; of fewer no half says anything
 ENOUGH_FOR_WEIGHT = 40  # answerable questions
-LEAST_GAIN = 0.005  # of MRR, for which the usual weight is given up
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -101,21 +100,26 @@ def _reciprocal_ranks(
     for number, (question, held) in enumerate(zip(questions, found, strict=True)):
         if not question.answerable:
             continue
-        wanted = {int(at) for at in held.passages if right(question, index.chunks[int(at)])}
         for row, weight in enumerate(WEIGHTS):
-            scores = weight * held.cosines + (1 - weight) * held.shares
-            order = held.passages[np.lexsort((held.passages, -scores))]
-            place = next((n for n, at in enumerate(order, start=1) if int(at) in wanted), None)
+            scores = fused(held, weight)
+            order = np.lexsort((held.passages, -scores))
+            hits = [Hit(int(held.passages[at]), 0.0, 0.0) for at in order]
+            place = measurement.rank(index, question, hits)
             ranks[row, number] = 0.0 if place is None else 1 / place
     return ranks
 
 
 def _best_weight(ranks: "np.ndarray[tuple[int, int], np.dtype[np.float64]]", usual: float) -> float:
-    """The weight of the highest mean; the usual one where nothing is clearly ahead of it."""
-    means = np.nanmean(ranks, axis=1)
+    """The weight of the highest mean; the usual one where none is clearly ahead of it.
+
+    Clearly: by more than twice the standard error of the difference, question by question.
+    """
+    asked = ranks[:, ~np.isnan(ranks[0])]
     near = int(np.argmin([abs(weight - usual) for weight in WEIGHTS]))
-    best = int(np.argmax(means))
-    return usual if means[best] < means[near] + LEAST_GAIN else WEIGHTS[best]
+    best = int(np.argmax(asked.mean(axis=1)))
+    gain = asked[best] - asked[near]
+    unsure = float(gain.std()) / max(len(gain), 1) ** 0.5
+    return WEIGHTS[best] if float(gain.mean()) > 2 * unsure else usual
 
 
 def _trial(

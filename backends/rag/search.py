@@ -14,6 +14,9 @@ from knowledge.errors import unknown
 
 # Candidates that each retriever hands to the fusion, and how far down ranks are looked for.
 DEPTH = 100
+# The BM25 share from which on a question's words have plainly been found.
+PLAIN_SHARE = 0.35
+LEAST_COSINE = 0.05
 
 
 class Hit(msgspec.Struct, frozen=True):
@@ -42,12 +45,7 @@ def ranked(
         depth: passages looked at by each retriever, and at most returned.
         allowed: positions of the passages that may be found; None for all.
 
-    The hybrid score is the weighted sum of cosine and BM25 share, each on its own absolute scale
-    (`WordIndex.shares`), of all candidates of either. So words decide where a question repeats
-    the corpus's own and meaning where it paraphrases: stretching both to 0..1 or to unit spread
-    question by question lets BM25's best guess weigh as much as a real find. MRR with the packaged
-    encoder, each at its best weight: the paraphrased questions of the sample handbook 0.74 against
-    0.49 (dense alone 0.71), English XQuAD 0.97 either way.
+    Hybrid orders by `fused`.
     """
     if not len(index.chunks) or (allowed is not None and not len(allowed)):
         yield from ([] for _ in questions)
@@ -58,7 +56,7 @@ def ranked(
         elif retriever == "bm25":
             scores = found.shares
         else:
-            scores = dense_weight * found.cosines + (1 - dense_weight) * found.shares
+            scores = fused(found, dense_weight)
         order = np.lexsort((found.passages, -scores))[:depth]
         yield [
             Hit(int(found.passages[at]), float(scores[at]), float(found.cosines[at]))
@@ -72,6 +70,25 @@ class Candidates(NamedTuple):
     passages: NDArray[np.int64]
     cosines: NDArray[np.float32]
     shares: NDArray[np.float32]
+
+
+def fused(found: Candidates, dense_weight: float) -> NDArray[np.float32]:
+    """The hybrid score of the candidates of one question, at most 1.
+
+    The weighted sum of cosine and BM25 share, each over the highest that the question brings; but
+    shares over `PLAIN_SHARE` at least. So words decide where a question repeats the corpus's own,
+    and meaning where it paraphrases: stretching BM25's best guess to 1 whatever it is lets it
+    weigh as much as a real find. MRR with the packaged encoder and a weight of 0.5, with this
+    floor and without: the paraphrased questions of the sample handbook 0.735 and 0.392 (embeddings
+    alone 0.714), XQuAD in English 0.972 and 0.973 (0.932), sections of the Rust book by their
+    headings 0.571 and 0.565 (0.522).
+    """
+    if not len(found.passages):
+        return np.zeros(0, dtype=np.float32)
+    cosine = np.float32(max(float(found.cosines.max()), LEAST_COSINE))
+    share = np.float32(max(float(found.shares.max()), PLAIN_SHARE))
+    scores = dense_weight * found.cosines / cosine + (1 - dense_weight) * found.shares / share
+    return scores.astype(np.float32)
 
 
 def candidates(
