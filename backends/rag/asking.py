@@ -17,7 +17,8 @@ from backends.rag.building import opened
 from backends.rag.embedder import Embedder
 from backends.rag.index import Index, Manifest
 from backends.rag.reranker import Reranker
-from backends.rag.search import DEPTH, Hit, diverse, matching, ranked
+from backends.rag.search import DEPTH, Hit, diverse, matching, ranked, support
+from backends.rag.sentences import sentences
 from knowledge.errors import UserError, unknown
 
 
@@ -100,6 +101,18 @@ class Answerer:
             [citation(n, state.held.chunks[h.passage], h) for n, h in enumerate(hits, start=1)]
             for hits in found
         ]
+
+    def support(self, statement: str, texts: Sequence[str]) -> float:
+        """How much the best of some texts speaks to a statement, 0 to 1; by its sentences too.
+
+        See `backends.rag.search.support`.
+        """
+        held = self._current().held
+        parts = [*texts, *(text[a:b] for text in texts for a, b in sentences(text))]
+        rows = self.embedder.passages([statement, *parts])
+        cosines = rows[1:] @ rows[0]
+        nearest = max((float(one) for one in cosines), default=0.0)
+        return max((support(held, statement, text, nearest) for text in texts), default=0.0)
 
     def _current(self) -> _State:
         """The newest version of the index; one thread loads it, the others need not wait."""
