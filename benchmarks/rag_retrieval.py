@@ -93,9 +93,9 @@ def _chosen(
     """The ranks with the weight that the other half of the questions chooses."""
     named = [Question(text, str(min(right))) for text, right in data.questions]
     held = list(candidates(index, asked, questions, "hybrid"))
-    table = calibration._reciprocal_ranks(index, named, held)
-    halves = calibration._halves(len(asked), 13)
-    weights_of = [calibration._best_weight(table[:, halves != half], usual) for half in (0, 1)]
+    table = calibration.reciprocal_ranks(index, named, held)
+    halves = calibration.halves_of(len(asked), 13)
+    weights_of = [calibration.best_weight(table[:, halves != half], usual) for half in (0, 1)]
     ranks: list[int | None] = []
     for number, one in enumerate(held):
         weight = weights_of[halves[number]]

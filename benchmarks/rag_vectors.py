@@ -27,7 +27,8 @@ import numpy as np
 from backends.rag import vectors
 asked = np.load(sys.argv[2])
 def held():
-    return {l.split(":")[0]: int(l.split()[1]) / 1024 for l in open("/proc/self/status") if "kB" in l}
+    lines = [line.split() for line in open("/proc/self/status") if "kB" in line]
+    return {words[0].rstrip(":"): int(words[1]) / 1024 for words in lines}
 before = held()
 begun = time.perf_counter()
 index = vectors.load(Path(sys.argv[1]))
@@ -35,7 +36,8 @@ vectors.best(index, asked[:1], 10)
 opened = time.perf_counter() - begun
 vectors.best(index, asked, 10)
 after = held()
-print(f"{opened:.3f} {after['VmHWM'] - before['VmRSS']:.0f} {after['RssAnon'] - before['RssAnon']:.0f}")
+peak, own = after["VmHWM"] - before["VmRSS"], after["RssAnon"] - before["RssAnon"]
+print(f"{opened:.3f} {peak:.0f} {own:.0f}")
 """
 
 
@@ -101,7 +103,8 @@ def main() -> None:
         f"{rows.nbytes / 1e6:7.0f} MB"
     )
     print(
-        f"{how.kind:22}{1000 * fast:9.3f} ms{1000 * alone:9.3f} ms{recall:11.3f}{size / 1e6:7.0f} MB"
+        f"{how.kind:22}{1000 * fast:9.3f} ms{1000 * alone:9.3f} ms{recall:11.3f}"
+        f"{size / 1e6:7.0f} MB"
     )
     print(
         f"{slow / fast:.0f} times as fast together, {slow_alone / alone:.0f} times one by one; "

@@ -85,6 +85,21 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Meta(description="what computes the vectors; auto: the fastest that agrees with torch"),
     ] = "auto"
     batch_size: Annotated[int, Meta(ge=1, le=4096, description="passages embedded together")] = 32
+    try_chunk_tokens: Annotated[
+        tuple[Annotated[int, Meta(ge=16, le=32768)], ...],
+        Meta(
+            description="other sizes of passages to try on half of the questions, each with every "
+            "weight of the fusion; the best is kept and measured on the other half"
+        ),
+    ] = ()
+    made_questions: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=10_000,
+            description="questions made from the documents where no questions file is given",
+        ),
+    ] = 0
     answer_sentences: Annotated[
         int, Meta(ge=1, le=10, description="sentences taken from the passages as the answer")
     ] = 2

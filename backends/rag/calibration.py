@@ -46,7 +46,7 @@ def measured(
     """Settle what is to be chosen and measure the index on the same questions, out of sample."""
     asked = embedder.questions([question.text for question in questions])
     notes: list[str] = []
-    halves = _halves(len(questions), seed)
+    halves = halves_of(len(questions), seed)
     if halves is None and (choose_weight or choose_threshold):
         notes.append(
             f"{len(questions)} questions are too few to hold some back: the metrics are of the "
@@ -56,11 +56,11 @@ def measured(
     weights = [said.dense_weight] * len(questions)
     if choose_weight and halves is not None and answerable >= ENOUGH_FOR_WEIGHT:
         found = list(candidates(index, [q.text for q in questions], asked, "hybrid"))
-        ranks = _reciprocal_ranks(index, questions, found)
+        ranks = reciprocal_ranks(index, questions, found)
         for half in (0, 1):
-            weight = _best_weight(ranks[:, halves != half], said.dense_weight)
+            weight = best_weight(ranks[:, halves != half], said.dense_weight)
             weights = [weight if halves[n] == half else w for n, w in enumerate(weights)]
-        final = _best_weight(ranks, said.dense_weight)
+        final = best_weight(ranks, said.dense_weight)
         notes.append(f"embeddings weigh {final:g} in hybrid, chosen on the questions")
         said = msgspec.structs.replace(said, dense_weight=final)
     made = _trial(index, questions, asked, said, weights, rerank)
@@ -77,12 +77,13 @@ def measured(
     )
     metrics = measurement.retrieval(index, made, said.retriever, seed)
     metrics |= measurement.answers(made, told, seed)
+    metrics |= measurement.oracle(reader, made, said.answer_sentences, seed)
     if better := measurement.better(metrics):
         notes.append(f"{better} alone ranks better here: set retriever to {better!r}")
     return Outcome(metrics, said, tuple(notes))
 
 
-def _halves(number: int, seed: int) -> "np.ndarray[tuple[int], np.dtype[np.int64]] | None":
+def halves_of(number: int, seed: int) -> "np.ndarray[tuple[int], np.dtype[np.int64]] | None":
     """For each question the half it falls into, 0 or 1; None for too few."""
     if number < ENOUGH_TO_SPLIT:
         return None
@@ -92,7 +93,7 @@ def _halves(number: int, seed: int) -> "np.ndarray[tuple[int], np.dtype[np.int64
     return halves
 
 
-def _reciprocal_ranks(
+def reciprocal_ranks(
     index: Index, questions: Sequence[Question], found: Sequence[Candidates]
 ) -> "np.ndarray[tuple[int, int], np.dtype[np.float64]]":
     """For each weight and question the reciprocal rank of a right passage; NaN: unanswerable."""
@@ -109,7 +110,7 @@ def _reciprocal_ranks(
     return ranks
 
 
-def _best_weight(ranks: "np.ndarray[tuple[int, int], np.dtype[np.float64]]", usual: float) -> float:
+def best_weight(ranks: "np.ndarray[tuple[int, int], np.dtype[np.float64]]", usual: float) -> float:
     """The weight of the highest mean; the usual one where none is clearly ahead of it.
 
     Clearly: by more than twice the standard error of the difference, question by question.

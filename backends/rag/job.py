@@ -17,6 +17,8 @@ from backends.rag import (
     RETRIEVERS,
     Settings,
     calibration,
+    choosing,
+    making,
     measurement,
     reranker,
     updating,
@@ -38,6 +40,11 @@ from backends.rag.updating import Change
 from backends.training.meter import Meter
 from knowledge.errors import UserError, unknown
 from knowledge.quantities import HOUR
+
+FLATTERING = (
+    "the questions were made from the documents' own words: they flatter BM25; questions that "
+    "people asked tell more"
+)
 
 
 def check(step: Step, settings: Settings, context: Context) -> None:
@@ -63,6 +70,11 @@ def check(step: Step, settings: Settings, context: Context) -> None:
         raise UserError(
             f"step {step.name!r} has no data.corpus; give a folder of documents (or an index)"
         )
+    if settings.try_chunk_tokens and step.data.questions is None and not settings.made_questions:
+        raise UserError(
+            f"step {step.name!r}: try_chunk_tokens needs questions; give data.questions, or have "
+            "some made with made_questions"
+        )
     if step.data.questions is None:
         corpora.check(step.data.corpus)
         return
@@ -79,11 +91,13 @@ def run(step: Step, settings: Settings, context: Context) -> StepResult:
     """
     meter = Meter()
     with meter:
-        if step.index is None:
-            made = built(step, settings, context, meter)
+        if step.index is not None:
+            made, questions = reused(step, settings, context), None
+        elif settings.try_chunk_tokens:
+            made, settings, questions = _chosen(step, settings, context, meter)
         else:
-            made = reused(step, settings, context)
-        metrics, manifest, notes = _measured(step, settings, context, made)
+            made, questions = built(step, settings, context, meter), None
+        metrics, manifest, notes = _measured(step, settings, context, made, questions)
         with artefact.locked(context.folder):
             artefact.publish(made.index, manifest, context.folder)
     Store(context.folder).clear()
@@ -181,15 +195,20 @@ def _check_index(step: Step, context: Context) -> None:
 
 
 def _measured(
-    step: Step, settings: Settings, context: Context, made: Built
+    step: Step,
+    settings: Settings,
+    context: Context,
+    made: Built,
+    questions: Sequence[Question] | None,
 ) -> tuple[dict[str, Metric], Manifest, list[str]]:
-    """The metrics on the step's questions, and the manifest with what they settle."""
+    """The metrics on the questions (None: the step's), and the manifest with what they settle."""
     least = ABSTAIN_BELOW if settings.abstain_below is None else settings.abstain_below
     unsettled = made.manifest(settings, context, least)
-    if step.data.questions is None:
+    if questions is None:
+        questions = _asked(step, settings, context, made)
+    if not questions:
         return {}, unsettled, []
     context.check_stop("the passages are embedded and kept, the questions not yet asked")
-    questions = _questions(step.data.questions, texts_of(made.index.chunks))
     context.progress.start("asking", len(questions), "questions")
     outcome = calibration.measured(
         made.index,
@@ -205,7 +224,32 @@ def _measured(
     context.progress.advance(len(questions))
     figures = {name: one.value for name, one in outcome.metrics.items()}
     context.log(phase="measured", **figures)
-    return outcome.metrics, outcome.manifest, list(outcome.notes)
+    notes = [FLATTERING] if step.data.questions is None else []
+    return outcome.metrics, outcome.manifest, [*outcome.notes, *notes]
+
+
+def _asked(step: Step, settings: Settings, context: Context, made: Built) -> list[Question]:
+    """The questions of the step's file, or made from the documents where it has none."""
+    if step.data.questions is not None:
+        return _questions(step.data.questions, texts_of(made.index.chunks))
+    index = made.index
+    return making.made(index.chunks, index.words, settings.made_questions, context.seed)
+
+
+def _chosen(
+    step: Step, settings: Settings, context: Context, meter: Meter
+) -> tuple[Built, Settings, Sequence[Question]]:
+    """The best of the sizes to try, and the questions that did not choose it."""
+    choice = choosing.chosen(
+        settings,
+        lambda mine: built(step, mine, context, meter),
+        lambda made: _asked(step, settings, context, made),
+        context.seed,
+    )
+    for one in choice.tried:
+        context.log(phase="tried", **msgspec.to_builtins(one))
+    choice.built.notes.extend(choice.notes())
+    return choice.built, choice.settings, choice.held_back
 
 
 def _reranker(name: str | None, context: Context) -> Reranker | None:

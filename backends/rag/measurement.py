@@ -73,7 +73,11 @@ def metrics(
     told = predictions(
         reader, made, chosen, said.top_k, said.answer_sentences, [least] * len(made.questions)
     )
-    return retrieval(reader.index, made, chosen, seed) | answers(made, told, seed)
+    return (
+        retrieval(reader.index, made, chosen, seed)
+        | answers(made, told, seed)
+        | oracle(reader, made, said.answer_sentences, seed)
+    )
 
 
 def retrieval(index: Index, made: Trial, chosen: str, seed: int = 13) -> dict[str, Metric]:
@@ -179,6 +183,30 @@ def answers(made: Trial, predictions: Sequence[Prediction], seed: int = 13) -> d
         if decided:
             metrics[name] = evaluate.share(sum(decided), len(decided))
     return metrics
+
+
+def oracle(reader: Reader, made: Trial, sentences: int, seed: int = 13) -> dict[str, Metric]:
+    """`oracle_answer_f1`: how good the answers are when the reader is handed a right passage.
+
+    What it is ahead of `answer_f1` is lost in retrieval; what it lacks of 1 is lost in reading.
+    """
+    index = reader.index
+    said: list[str | None] = []
+    accepted: list[Sequence[str]] = []
+    for question, asked in zip(made.questions, made.asked, strict=True):
+        if not (question.answerable and question.answers and question.document):
+            continue
+        rows = index.rows({question.document})
+        held = [int(at) for at in rows if right(question, index.chunks[int(at)])]
+        telling = [at for at in held if holds(index.chunks[at].text, question.answers)]
+        if held:
+            hit = Hit((telling or held)[0], 1.0, 1.0)
+            told = reader.answer(
+                question.text, asked, [hit], sentences=sentences, abstain_below=0.0
+            )
+            said.append(told.answer)
+            accepted.append(question.answers)
+    return {"oracle_answer_f1": evaluate.token_f1(said, accepted, seed)} if said else {}
 
 
 def predictions(

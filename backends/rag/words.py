@@ -85,6 +85,11 @@ class WordIndex:
         whole = sum(weights.values())
         return sum(weights[word] for word in held) / whole if whole else 0.0
 
+    def rarity(self, word: str) -> float:
+        """The inverse document frequency of a word as it stands in a text."""
+        stems = words(word, self.language)
+        return self._rarity(stems[0]) if stems else 0.0
+
     def _rarity(self, word: str) -> float:
         """The inverse document frequency that BM25 itself uses."""
         column = self._vocabulary.get(word)

@@ -79,7 +79,7 @@ def test_questions_are_measured_per_retriever_and_calibrate_the_threshold(
     names = {"recall@1", "recall@5", "recall@10", "mrr", "ndcg@10"}
     others = {f"{other}_{name}" for other in ("dense", "bm25") for name in names}
     rest = {"answer_f1", "answer_contained", "citation_precision"}
-    rest |= {"answered", "abstained_unanswerable"}
+    rest |= {"oracle_answer_f1", "answered", "abstained_unanswerable"}
     assert set(result.metrics) == names | others | rest
     assert result.metrics["recall@10"].n == 3 and result.metrics["mrr"].low is not None
     assert result.counts["questions"] == 4
