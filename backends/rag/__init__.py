@@ -103,6 +103,13 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     answer_sentences: Annotated[
         int, Meta(ge=1, le=10, description="sentences taken from the passages as the answer")
     ] = 2
+    generator: Annotated[
+        str | None,
+        Meta(
+            description="model that writes the answers, as the endpoint of OPENAI_BASE_URL names "
+            "it: asked once a question, its price not watched; null: sentences of the passages"
+        ),
+    ] = None
     abstain_below: Annotated[
         Annotated[float, Meta(ge=0.0, le=1.0)] | None,
         Meta(

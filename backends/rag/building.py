@@ -65,6 +65,7 @@ class Built(msgspec.Struct, frozen=True):
             retriever=settings.retriever,
             dense_weight=self.dense_weight,
             reranker=settings.reranker,
+            generator=settings.generator,
             diversity=settings.diversity,
             top_k=settings.top_k,
             answer_sentences=settings.answer_sentences,

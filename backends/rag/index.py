@@ -98,6 +98,7 @@ class Manifest(msgspec.Struct, frozen=True):
     vectors: Search = Search("flat")
     vectors_wish: Kind | None = None
     reranker: str | None = None
+    generator: str | None = None
     diversity: float = 0.0
     duplicates: str = "exact"
     corpus: str | None = None

@@ -12,12 +12,14 @@ import msgspec
 
 from backends import weights
 from backends.base import Context, Data, Metric, Prediction, Step, StepResult
+from backends.data import Message
 from backends.rag import (
     ABSTAIN_BELOW,
     RETRIEVERS,
     Settings,
     calibration,
     choosing,
+    generation,
     making,
     measurement,
     reranker,
@@ -142,8 +144,14 @@ def predict(folder: Path, texts: Iterable[str], **options: Any) -> Iterator[Pred
 
     def answered() -> Iterator[Prediction]:
         waiting = iter(texts)
+        writer = answerer.manifest.generator
         while batch := list(islice(waiting, together)):
-            yield from answerer.answers(batch, how)
+            if writer is None:
+                yield from answerer.answers(batch, how)
+                continue
+            for text in batch:
+                asked = [Message("user", text)]
+                yield generation.reply(answerer, writer, asked, how).prediction
 
     return answered()
 

@@ -74,6 +74,17 @@ def answerer(tmp_path: Path, handbook: Path, tiny: str) -> Answerer:
     return Answerer(run)
 
 
+def test_an_index_with_a_generator_answers_through_it(
+    server: Server, tmp_path: Path, handbook: Path, tiny: str
+) -> None:
+    settings = {"chunk_tokens": 40, "overlap_tokens": 5, "generator": "m", "abstain_below": 0.0}
+    step = Step("a", "rag", model=tiny, data=Data(corpus=str(handbook)), settings=settings)
+    BACKEND.run(step, Context(folder=tmp_path))
+    server.says = lambda seen: f"Every room has one key [{number_of(seen, 'one key')}]."
+    (said,) = BACKEND.predict(tmp_path, ["How many keys has a room?"])
+    assert said.answer is not None and said.answer.startswith("Every room has one key. [")
+
+
 def user(text: str) -> list[Message]:
     return [Message("user", text)]
 
