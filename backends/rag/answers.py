@@ -118,13 +118,15 @@ class Reader:
 def citation(number: int, chunk: Chunk, hit: Hit, *, used: bool = False) -> dict[str, Any]:
     """A passage as a citation; `start` and `end` are character offsets into the document.
 
-    `used` says that the answer takes from it; `page` is there in documents that have pages.
+    `used` says that the answer takes from it; `page` is there in documents that have pages, and
+    `last_page` where the passage ends on another one.
     """
     return {
         "n": number,
         "document": chunk.document,
         "heading": chunk.heading,
         **({} if chunk.page is None else {"page": chunk.page}),
+        **({} if chunk.last_page is None else {"last_page": chunk.last_page}),
         "start": chunk.start,
         "end": chunk.end,
         "score": round(hit.score, 4),

@@ -20,7 +20,8 @@ class Chunk(msgspec.Struct, frozen=True, omit_defaults=True):
     """A passage: `text` is exactly `document_text[start:end]`.
 
     `hash` is that of what is embedded (heading path and text); equal hashes, equal vectors.
-    `page` is where it begins, 1 the first; None in a document without pages.
+    `page` is where it begins, 1 the first; None in a document without pages. `last_page` is
+    where it ends, if that is another.
     """
 
     document: str
@@ -30,6 +31,7 @@ class Chunk(msgspec.Struct, frozen=True, omit_defaults=True):
     text: str
     hash: str
     page: int | None = None
+    last_page: int | None = None
 
     @property
     def searched(self) -> str:
@@ -114,8 +116,9 @@ def chunks(
         for start, end in _packed(units, tokens, room, overlap):
             passage = text[start:end]
             key = hashlib.blake2b(searched(heading, passage).encode(), digest_size=16)
-            on = bisect_right(pages, start) or None
-            found.append(Chunk(name, heading, start, end, passage, key.hexdigest(), on))
+            on, last = bisect_right(pages, start), bisect_right(pages, end - 1)
+            place = (on or None, last if last > on else None)
+            found.append(Chunk(name, heading, start, end, passage, key.hexdigest(), *place))
     return found
 
 

@@ -20,7 +20,9 @@ Kind = Literal["flat", "hnsw", "ivf-sq8", "ivf-pq"]
 FLAT_UP_TO = 50_000
 HNSW_UP_TO = 200_000
 MEMORY_SHARE = 0.25  # of the memory that is free, for the index
-LEAST_RECALL = 0.97  # of exact search's ten nearest, measured on the index's own vectors
+# Of exact search's ten nearest, measured on the index's own vectors; questions that are no rows of
+# it have found a hundredth less (benchmarks/rag_vectors.py).
+LEAST_RECALL = 0.98
 ASKED = 200  # vectors that the recall is measured with
 NEIGHBOURS = 32  # links of a vector in HNSW
 PQ_NUMBERS = 4  # numbers that one byte stands for

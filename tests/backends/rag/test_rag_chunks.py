@@ -141,3 +141,22 @@ def test_a_million_characters_without_a_space_are_cut_in_pieces() -> None:
 
     found = chunks("d", "x" * 1_000_000, four_each, size=200, overlap=20)
     assert len(found) == 1250 and "".join(c.text for c in found) == "x" * 1_000_000
+
+
+def test_a_passage_says_on_which_pages_it_stands() -> None:
+    text = "One two three. Four five six. Seven eight nine. Ten eleven twelve."
+    pages = (0, text.index("Five".lower()), text.index("Ten"))
+    found = chunks("d", text, word_starts, size=8, overlap=0, pages=pages)
+    assert [(c.text, c.page, c.last_page) for c in found] == [
+        ("One two three. Four five six.", 1, 2),
+        ("Seven eight nine. Ten eleven twelve.", 2, 3),
+    ]
+    assert cut("No pages.")[0].page is None
+
+
+def test_code_is_cut_between_its_items_and_an_item_that_fits_is_whole() -> None:
+    first = "import sys\n\n\ndef one(a):\n    b = a\n\n    return b\n"
+    second = "\n\ndef two(a):\n    return [\n        a,\n    ]\n"
+    found = cut(first + second, size=21, kind="code", title="d.py")
+    assert [c.text for c in found] == [first.rstrip(), second.strip()]
+    assert all(c.heading == "d.py" for c in found)
