@@ -1,6 +1,6 @@
 """From a folder to an index: passages a second beside the bare encoder's, and 1 % updated.
 
-    python benchmarks/rag_ingestion.py --data PATH_TO_A_FOLDER [--files 60]
+    python benchmarks/rag_ingestion.py --data PATH_TO_A_FOLDER [--files 60] [--peers]
 
 Every row embeds the same passages with the packaged encoder, in one process, the model loaded
 before. `plain torch` is what frameworks do as their documentation sets them up: the same model in
@@ -16,7 +16,9 @@ import time
 from pathlib import Path
 
 import numpy as np
+import rag_peers
 
+from backends import weights
 from backends.base import Context, Data, Step
 from backends.rag import BACKEND, building, embedder, index, updating
 
@@ -41,6 +43,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--data", required=True, type=Path, help="a folder of documents")
     parser.add_argument("--files", type=int, default=100, help="how many of its files to take")
+    parser.add_argument("--peers", action="store_true", help="time other libraries too")
     asked = parser.parse_args()
     if not asked.data.is_dir():
         sys.exit(f"no folder {str(asked.data)!r}; name one with --data")
@@ -72,6 +75,14 @@ def main() -> None:
         exact = plain.passages(part)
         slow = time.perf_counter() - begun
         timed("plain torch in fp32", len(part), slow, base)
+        if asked.peers:
+            folder = weights.local(embedder.DEFAULT_MODEL)
+            for name, index_with in rag_peers.indexers():
+                begun = time.perf_counter()
+                index_with(part, folder)
+                timed(
+                    f"{name}, model loading included", len(part), time.perf_counter() - begun, base
+                )
         ahead = (result.counts["passages"] / whole) / (len(part) / slow)
         print(f"ingestion is {ahead:.2f} times plain torch")
         places = {text: at for at, text in enumerate(texts)}

@@ -122,6 +122,43 @@ def haystack(texts: list[str], model: str) -> Searchers:
     }
 
 
+def txtai_dense(texts: list[str], model: str) -> None:
+    """Index texts with txtai."""
+    from txtai import Embeddings
+
+    Embeddings(path=model).index(enumerate(texts))
+
+
+def langchain_dense(texts: list[str], model: str) -> None:
+    """Index texts with LangChain and FAISS."""
+    from langchain_community.vectorstores import FAISS
+    from langchain_huggingface import HuggingFaceEmbeddings
+
+    FAISS.from_texts(texts, HuggingFaceEmbeddings(model_name=model))
+
+
+def llama_index_dense(texts: list[str], model: str) -> None:
+    """Index texts with LlamaIndex."""
+    from llama_index.core import VectorStoreIndex
+    from llama_index.core.schema import TextNode
+    from llama_index.embeddings.huggingface import HuggingFaceEmbedding
+
+    nodes = [TextNode(text=text) for text in texts]
+    VectorStoreIndex(nodes, embed_model=HuggingFaceEmbedding(model_name=model))
+
+
+def indexers() -> Iterator[tuple[str, Callable[[list[str], str], None]]]:
+    """What indexes texts by their embeddings, of the libraries that are here."""
+    from importlib.util import find_spec
+
+    if find_spec("txtai"):
+        yield "txtai", txtai_dense
+    if find_spec("langchain_community"):
+        yield "LangChain", langchain_dense
+    if find_spec("llama_index"):
+        yield "LlamaIndex", llama_index_dense
+
+
 def installed() -> Iterator[tuple[str, Callable[[list[str], str], Searchers]]]:
     """The libraries that are here."""
     from importlib.util import find_spec
