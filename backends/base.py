@@ -287,6 +287,19 @@ class Backend(msgspec.Struct, frozen=True):
         make = getattr(import_module(self.module), "service", None)
         made: Service | None = None if make is None else make(folder, **options)
         return made
+    def update(self, folder: Path, **options: Any) -> Any:
+        """Bring a finished step's artefact up to date with its sources; what was done.
+
+        Raises:
+            UserError: this backend makes nothing that can be updated, or bad input.
+        """
+        self.require()
+        behind = import_module(self.module)
+        if not hasattr(behind, "update"):
+            raise UserError(
+                f"what the {self.name} backend makes is not updated in place: run the plan again"
+            )
+        return behind.update(folder, **options)
 
 
 def load(method: str) -> Backend:

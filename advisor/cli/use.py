@@ -102,4 +102,7 @@ def _citations(prediction: Prediction) -> Iterator[str]:
         where = " > ".join(
             str(citation[key]) for key in ("document", "heading") if citation.get(key)
         )
-        yield f"[{citation.get('n', '')}] {where} ({citation.get('start')}-{citation.get('end')})"
+        first, last = citation.get("page"), citation.get("last_page")
+        page = "" if first is None else f", page {first}" + (f" to {last}" if last else "")
+        place = f"({citation.get('start')}-{citation.get('end')})"
+        yield f"[{citation.get('n', '')}] {where}{page} {place}"

@@ -5,7 +5,8 @@ Light at import (the standard library and msgspec); pyarrow comes with the first
 
 from backends.data.characters import normalised
 from backends.data.dataset import Dataset, read, stream
-from backends.data.documents import Document, Skipped, documents
+from backends.data.documents import Skipped, documents
+from backends.data.formats import Document
 from backends.data.report import Quantiles, Report, quantiles, rendered, report
 from backends.data.rows import (
     Completion,

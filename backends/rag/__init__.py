@@ -38,14 +38,41 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Meta(description="what ranks passages: embeddings, words (BM25), or both fused"),
     ] = "hybrid"
     dense_weight: Annotated[
+        Annotated[float, Meta(ge=0.0, le=1.0)] | None,
+        Meta(
+            description="weight of the embeddings in hybrid, the rest is BM25's; null: chosen on "
+            "the questions file, without one by whether the embedder knows the language"
+        ),
+    ] = None
+    reranker: Annotated[
+        str | None,
+        Meta(description="cross-encoder that orders the best passages anew: a folder or hub id"),
+    ] = None
+    diversity: Annotated[
         float,
-        Meta(ge=0.0, le=1.0, description="weight of the embeddings in hybrid; the rest is BM25's"),
-    ] = 0.5
+        Meta(
+            ge=0.0, le=1.0, description="how much cited passages must differ (MMR); 0: not at all"
+        ),
+    ] = 0.0
     top_k: Annotated[int, Meta(ge=1, le=100, description="passages cited in an answer")] = 5
     language: Annotated[
         str,
-        Meta(description="whose word endings BM25 strips: a Snowball language, or 'none'"),
-    ] = "english"
+        Meta(
+            description="whose word endings BM25 strips: a Snowball language, 'none', or 'auto' "
+            "for that of most documents"
+        ),
+    ] = "auto"
+    duplicates: Annotated[
+        Literal["keep", "exact", "near"],
+        Meta(
+            description="documents left out: exact copies of others, or near ones too "
+            "(nine in ten runs of five words the same)"
+        ),
+    ] = "exact"
+    vectors: Annotated[
+        Literal["flat", "hnsw", "ivf-sq8", "ivf-pq"] | None,
+        Meta(description="kind of the FAISS index; null: by size, memory and measured recall"),
+    ] = None
     precision: Annotated[
         Literal["auto", "fp32", "bf16"],
         Meta(
@@ -53,10 +80,36 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             "and its vectors agree with fp32 (cosine at least 0.99)"
         ),
     ] = "auto"
+    engine: Annotated[
+        Literal["auto", "torch", "openvino"],
+        Meta(description="what computes the vectors; auto: the fastest that agrees with torch"),
+    ] = "auto"
     batch_size: Annotated[int, Meta(ge=1, le=4096, description="passages embedded together")] = 32
+    try_chunk_tokens: Annotated[
+        tuple[Annotated[int, Meta(ge=16, le=32768)], ...],
+        Meta(
+            description="other sizes of passages to try on half of the questions, each with every "
+            "weight of the fusion; the best is kept and measured on the other half"
+        ),
+    ] = ()
+    made_questions: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=10_000,
+            description="questions made from the documents where no questions file is given",
+        ),
+    ] = 0
     answer_sentences: Annotated[
         int, Meta(ge=1, le=10, description="sentences taken from the passages as the answer")
     ] = 2
+    generator: Annotated[
+        str | None,
+        Meta(
+            description="model that writes the answers, as the endpoint of OPENAI_BASE_URL names "
+            "it: asked once a question, its price not watched; null: sentences of the passages"
+        ),
+    ] = None
     abstain_below: Annotated[
         Annotated[float, Meta(ge=0.0, le=1.0)] | None,
         Meta(
@@ -77,6 +130,7 @@ BACKEND = Backend(
         "k": "top_k",
         "similarity_top_k": "top_k",
         "alpha": "dense_weight",
+        "rerank_model": "reranker",
         "per_device_eval_batch_size": "batch_size",
     },
     needs=("torch", "sentence_transformers", "faiss", "bm25s", "Stemmer"),

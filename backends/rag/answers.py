@@ -16,6 +16,7 @@ from backends.rag.sentences import sentences
 
 # Sentences are sought in this many of the best passages.
 PASSAGES_READ = 3
+PASSAGES_KEPT = 20_000  # whose sentences' vectors are kept
 # What each rank takes off a sentence's support: the better passage is more likely the right one.
 # On English XQuAD the best sentence holds the answer in 0.80 of questions, by cosine alone in 0.73.
 RANK_COST = 0.02
@@ -39,16 +40,21 @@ class Reader:
 
     def prepare(self, passages: Sequence[int]) -> None:
         """Embed the sentences of passages, together and each passage once."""
-        fresh = sorted(set(passages) - set(self._sentences))
+        fresh = sorted(set(passages) - self._sentences.keys())
+        if not fresh:
+            return
         spans = [(at, span) for at in fresh for span in sentences(self.index.chunks[at].text)]
         texts = [
             searched(self.index.chunks[at].heading, self.index.chunks[at].text[start:end])
             for at, (start, end) in spans
         ]
         vectors = self.embedder.passages(texts)
-        self._sentences.update({at: [] for at in fresh})
+        read: dict[int, list[_Sentence]] = {at: [] for at in fresh}
         for (at, (start, end)), vector in zip(spans, vectors, strict=True):
-            self._sentences[at].append(_Sentence(start, end, vector))
+            read[at].append(_Sentence(start, end, vector))
+        if len(self._sentences) + len(read) > PASSAGES_KEPT:
+            self._sentences = {}  # replaced, not emptied: another thread may be reading it
+        self._sentences.update(read)
 
     def answer(
         self,
@@ -69,27 +75,34 @@ class Reader:
             sentences: how many are taken; they stand in the order of their passages.
         """
         confidence = best_support(self.index, question, hits)
-        cited = tuple(
-            citation(number, self.index.chunks[hit.passage], hit)
-            for number, hit in enumerate(hits, start=1)
-        )
         if confidence is None or confidence < abstain_below:
-            return Prediction(question, confidence=confidence, abstained=True, citations=cited)
+            return Prediction(
+                question, confidence=confidence, abstained=True, citations=self._cited(hits, ())
+            )
+        said = self._said(question, asked, hits, sentences)
         return Prediction(
             question,
             confidence=confidence,
-            answer=self._said(question, asked, hits, sentences),
-            citations=cited,
+            answer=" ".join(" ".join(text.split()) for _, text in said),
+            citations=self._cited(hits, [rank for rank, _ in said]),
+        )
+
+    def _cited(self, hits: Sequence[Hit], used: Sequence[int]) -> tuple[dict[str, Any], ...]:
+        return tuple(
+            citation(rank + 1, self.index.chunks[hit.passage], hit, used=rank in used)
+            for rank, hit in enumerate(hits)
         )
 
     def _said(
         self, question: str, asked: NDArray[np.float32], hits: Sequence[Hit], wanted: int
-    ) -> str:
+    ) -> list[tuple[int, str]]:
+        """The sentences taken, each with the place of its passage among the hits."""
         read = [hit.passage for hit in hits[:PASSAGES_READ]]
         self.prepare(read)
+        held = self._sentences
         scored: list[tuple[float, int, _Sentence]] = []
         for rank, at in enumerate(read):
-            for one in self._sentences[at]:
+            for one in held.get(at, ()):
                 text = self.index.chunks[at].text[one.start : one.end]
                 speaks = support(self.index, question, text, float(one.vector @ asked))
                 scored.append((speaks - RANK_COST * rank, rank, one))
@@ -99,18 +112,25 @@ class Reader:
             # Neighbouring passages overlap: the same sentence may come twice.
             if len(best) < wanted and text not in [said for _, _, said in best]:
                 best.append((rank, sentence.start, text))
-        return " ".join(" ".join(text.split()) for _, _, text in sorted(best))
+        return [(rank, text) for rank, _, text in sorted(best)]
 
 
-def citation(number: int, chunk: Chunk, hit: Hit) -> dict[str, Any]:
-    """A passage as a citation; `start` and `end` are character offsets into the document."""
+def citation(number: int, chunk: Chunk, hit: Hit, *, used: bool = False) -> dict[str, Any]:
+    """A passage as a citation; `start` and `end` are character offsets into the document.
+
+    `used` says that the answer takes from it; `page` is there in documents that have pages, and
+    `last_page` where the passage ends on another one.
+    """
     return {
         "n": number,
         "document": chunk.document,
         "heading": chunk.heading,
+        **({} if chunk.page is None else {"page": chunk.page}),
+        **({} if chunk.last_page is None else {"last_page": chunk.last_page}),
         "start": chunk.start,
         "end": chunk.end,
         "score": round(hit.score, 4),
         "similarity": round(hit.similarity, 4),
+        "used": used,
         "passage": chunk.text,
     }

@@ -1,6 +1,7 @@
 """From a corpus to a searchable index in memory, resumed where an earlier attempt stopped."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +10,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backends.base import Context, Step
+from backends.data.languages import stemmed_language
 from backends.rag import Settings, embedder, vectors, words
 from backends.rag import corpus as corpora
 from backends.rag import index as artefact
 from backends.rag.embedder import DEFAULT_MODEL, Embedder
 from backends.rag.embedding import Kept, Store, embedded
-from backends.rag.index import Index, Manifest
+from backends.rag.index import Catalogue, Entry, Index, Manifest
 from backends.training.meter import Meter
 from knowledge.errors import UserError
+
+# Weight of the embeddings in hybrid where no questions tell: little where the embedder has to
+# spell the corpus's language out. MRR of the packaged encoder on XQuAD with 0.5 and with 0.15:
+# English 0.972 and 0.969, German 0.900 and 0.922, Spanish 0.934 and 0.949, Chinese 0.858 and 0.950.
+DENSE_WEIGHT, DENSE_WEIGHT_SPELT_OUT = 0.5, 0.15
 
 
 class Built(msgspec.Struct, frozen=True):
@@ -24,9 +31,12 @@ class Built(msgspec.Struct, frozen=True):
 
     index: Index
     embedder: Embedder
-    precision: str
+    search: vectors.Search
     chunk_tokens: int
     overlap_tokens: int
+    dense_weight: float
+    duplicates: str
+    corpus: str | None
     counts: dict[str, int]
     notes: list[str]
 
@@ -43,17 +53,25 @@ class Built(msgspec.Struct, frozen=True):
             embedder_path=path,
             embedder_fingerprint=self.embedder.fingerprint,
             dimensions=self.embedder.dimensions,
-            precision=self.precision,
+            precision=self.embedder.precision,
+            engine=self.embedder.engine,
             chunk_tokens=self.chunk_tokens,
             overlap_tokens=self.overlap_tokens,
             language=self.index.words.language,
             documents=self.counts["documents"],
             passages=len(self.index.chunks),
+            vectors=self.search,
+            vectors_wish=settings.vectors,
             retriever=settings.retriever,
-            dense_weight=settings.dense_weight,
+            dense_weight=self.dense_weight,
+            reranker=settings.reranker,
+            generator=settings.generator,
+            diversity=settings.diversity,
             top_k=settings.top_k,
             answer_sentences=settings.answer_sentences,
             abstain_below=abstain_below,
+            duplicates=self.duplicates,
+            corpus=self.corpus,
         )
 
 
@@ -64,16 +82,19 @@ def built(step: Step, settings: Settings, context: Context, meter: Meter) -> Bui
         UserError: no document can be read, or the model cannot be loaded.
         Interrupted: the user asked to stop; the vectors made so far are kept.
     """
-    corpus = corpora.read(step.data.corpus or "")
+    source = step.data.corpus or ""
+    corpus = corpora.read(source, duplicates=settings.duplicates, progress=context.progress)
     model = embedder.load(step.model or DEFAULT_MODEL, context.artefacts, settings.batch_size)
     notes = list(corpus.notes)
     size = min(settings.chunk_tokens, model.window)
     if size < settings.chunk_tokens:
         notes.append(f"passages have at most {size} tokens: more the embedder does not read")
     overlap = min(settings.overlap_tokens, size // 2)
-    chunks = corpora.passages(corpus, model.starts, size, overlap, context)
+    cut = corpora.passages(corpus, model.starts, size, overlap, context)
+    entries = [corpus.entry(n, len(held)) for n, held in zip(corpus.texts, cut, strict=True)]
+    chunks = [chunk for held in cut for chunk in held]
     texts = [chunk.searched for chunk in chunks]
-    refused = model.settle(settings.precision, texts)
+    refused = model.settle(settings.precision, texts, settings.engine)
     notes += [refused] if refused else []
     store = Store(context.folder)
     known = _known(context, model, store, meter)
@@ -82,14 +103,57 @@ def built(step: Step, settings: Settings, context: Context, meter: Meter) -> Bui
     finally:
         store.write(Kept(model.fingerprint, model.precision, meter.seconds, meter.peak_bytes))
     context.log(phase="embedded", passages=len(chunks), embedded=fresh, seconds=meter.seconds)
-    index = Index(chunks, vectors.built(made), words.build(texts, settings.language))
+    language = settings.language
+    if language == "auto":
+        language = stemmed_language(entry.language for entry in entries)
+    nearest, search = vectors.chosen(made, settings.vectors)
+    catalogue = Catalogue(corpus.sources, entries)
+    index = Index(chunks, nearest, words.build(texts, language), catalogue)
+    weight = settings.dense_weight
+    if weight is None:
+        strange = corpora.is_spelt_out(texts, model.starts)
+        weight = DENSE_WEIGHT_SPELT_OUT if strange else DENSE_WEIGHT
+        if strange:
+            notes.append(
+                "the embedder does not know the documents' language: words count more than "
+                "vectors; an embedder made for it finds more"
+            )
+    flagged = told_sensitive(entries)
     counts = {
         "documents": len(corpus.texts),
         "not_indexed": corpus.left_out,
         "passages": len(chunks),
         "embedded": fresh,
+        "with_sensitive_data": sum(bool(entry.sensitive) for entry in entries),
     }
-    return Built(index, model, model.precision, size, overlap, counts, notes)
+    return Built(
+        index=index,
+        embedder=model,
+        search=search,
+        chunk_tokens=size,
+        overlap_tokens=overlap,
+        dense_weight=weight,
+        duplicates=settings.duplicates,
+        corpus=str(Path(source).resolve()),
+        counts=counts,
+        notes=[*notes, *flagged],
+    )
+
+
+def told_sensitive(entries: Sequence[Entry]) -> list[str]:
+    """Which documents hold secrets or personal data, the most first; no datum is repeated."""
+    held = sorted(
+        (entry for entry in entries if entry.sensitive), key=lambda e: -sum(e.sensitive.values())
+    )
+    notes = [
+        f"{entry.name} holds "
+        + ", ".join(f"{number} {kind}" for kind, number in entry.sensitive.items())
+        for entry in held[: corpora.NAMED_IN_NOTES]
+    ]
+    if len(held) > corpora.NAMED_IN_NOTES:
+        more = len(held) - corpora.NAMED_IN_NOTES
+        notes.append(f"{more} more documents hold secrets or personal data")
+    return notes
 
 
 def reused(step: Step, settings: Settings, context: Context) -> Built:
@@ -106,8 +170,19 @@ def reused(step: Step, settings: Settings, context: Context) -> Built:
         model = embedder.load(step.model, context.artefacts, settings.batch_size)
         artefact.refuse_other_embedder(said, model, folder)
         model.follow(said.precision)
-    counts = {"documents": said.documents, "passages": said.passages, "embedded": 0}
-    return Built(index, model, said.precision, said.chunk_tokens, said.overlap_tokens, counts, [])
+    weight = said.dense_weight if settings.dense_weight is None else settings.dense_weight
+    return Built(
+        index=index,
+        embedder=model,
+        search=said.vectors,
+        chunk_tokens=said.chunk_tokens,
+        overlap_tokens=said.overlap_tokens,
+        dense_weight=weight,
+        duplicates=said.duplicates,
+        corpus=said.corpus,
+        counts={"documents": said.documents, "passages": said.passages, "embedded": 0},
+        notes=[],
+    )
 
 
 def place_of(index: str, context: Context) -> Path:

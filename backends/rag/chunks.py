@@ -1,7 +1,7 @@
 """Passages: pieces of a document that fit the embedder, cut where the document allows it."""
 
 import hashlib
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import pairwise
 
@@ -16,10 +16,12 @@ TokenStarts = Callable[[Sequence[str]], list[list[int]]]
 PIECE_CHARACTERS = 100_000
 
 
-class Chunk(msgspec.Struct, frozen=True):
+class Chunk(msgspec.Struct, frozen=True, omit_defaults=True):
     """A passage: `text` is exactly `document_text[start:end]`.
 
     `hash` is that of what is embedded (heading path and text); equal hashes, equal vectors.
+    `page` is where it begins, 1 the first; None in a document without pages. `last_page` is
+    where it ends, if that is another.
     """
 
     document: str
@@ -28,6 +30,8 @@ class Chunk(msgspec.Struct, frozen=True):
     end: int
     text: str
     hash: str
+    page: int | None = None
+    last_page: int | None = None
 
     @property
     def searched(self) -> str:
@@ -82,8 +86,9 @@ def chunks(
     *,
     size: int,
     overlap: int,
-    markdown: bool = False,
+    kind: str = "text",
     title: str = "",
+    pages: Sequence[int] = (),
 ) -> list[Chunk]:
     """The passages of one document, in order.
 
@@ -94,9 +99,11 @@ def chunks(
     Args:
         size: longest passage, heading path included [tokens].
         overlap: what a passage repeats of the one before in the same section [tokens].
+        kind: how the text is structured, see `backends.rag.structure.blocks`.
         title: the document's own title, the root of every heading path.
+        pages: offsets at which the document's pages begin.
     """
-    parts = blocks(text, markdown=markdown, title=title)
+    parts = blocks(text, kind=kind, title=title)
     tokens = _Tokens(text, parts, token_starts)
     sections = _sections(parts)
     paths = [held[0].heading for held in sections]
@@ -109,7 +116,9 @@ def chunks(
         for start, end in _packed(units, tokens, room, overlap):
             passage = text[start:end]
             key = hashlib.blake2b(searched(heading, passage).encode(), digest_size=16)
-            found.append(Chunk(name, heading, start, end, passage, key.hexdigest()))
+            on, last = bisect_right(pages, start), bisect_right(pages, end - 1)
+            place = (on or None, last if last > on else None)
+            found.append(Chunk(name, heading, start, end, passage, key.hexdigest(), *place))
     return found
 
 

@@ -1,7 +1,7 @@
-"""Texts into unit vectors: a sentence-transformers model, in the precision that agrees."""
+"""Texts into unit vectors: a sentence-transformers model, as fast as it agrees with itself."""
 
-import copy
 import hashlib
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,13 +13,16 @@ from sentence_transformers import SentenceTransformer
 from transformers.utils.logging import disable_progress_bar
 
 from backends import weights
+from backends.rag import engines
+from backends.rag.engines import Candidate
 from backends.training import precision as arithmetic
 from knowledge.errors import UserError
 
 Vectors = NDArray[np.float32]
 DEFAULT_MODEL = "all-minilm-l6-v2"
-AGREEMENT = 0.99  # least cosine between bf16 and fp32 vectors of the same text
-SAMPLE = 24  # texts that the agreement is checked on
+TORCH, TORCH_BF16 = Candidate("torch", "fp32"), Candidate("torch", "bf16")
+AGREEMENT = 0.99  # least cosine to the fp32 vectors of the same texts
+SAMPLE = 24  # texts that agreement and speed are measured on
 WORTH_CHECKING = 4 * SAMPLE  # with fewer texts the check costs more than bf16 saves
 
 
@@ -35,17 +38,19 @@ class Embedder:
         self.model = model
         self.batch_size = batch_size
         self.fingerprint = _fingerprint(model)
+        self.engine: str = "torch"
         self.precision = "bf16" if _dtype(model) == torch.bfloat16 else "fp32"
+        self._lock = threading.Lock()
         self.dimensions = int(model.encode(["a"], show_progress_bar=False).shape[1])
         self.window = _window(model)
 
     def passages(self, texts: Sequence[str]) -> Vectors:
         """Vectors of passages, with the model's own passage prompt if it has one."""
-        return self._encoded(self.model.encode_document, texts)
+        return self._encoded("encode_document", texts)
 
     def questions(self, texts: Sequence[str]) -> Vectors:
         """Vectors of questions, with the model's own query prompt if it has one."""
-        return self._encoded(self.model.encode_query, texts)
+        return self._encoded("encode_query", texts)
 
     def starts(self, texts: Sequence[str]) -> list[list[int]]:
         """For each text the character offsets at which its tokens begin (none added)."""
@@ -62,42 +67,63 @@ class Embedder:
         )
         return [[start for start, _ in offsets] for offsets in encoded["offset_mapping"]]
 
-    def settle(self, wish: str, texts: Sequence[str]) -> str | None:
-        """Choose the precision; a note for people where bf16 was tried and refused.
+    def settle(self, wish: str, texts: Sequence[str], engine: str = "auto") -> str | None:
+        """Choose engine and precision; a note for people where what was tried was refused.
+
+        The fastest on a sample of `texts` whose vectors agree with those of torch in fp32.
 
         Args:
-            wish: `fp32`, `bf16`, or `auto` for bf16 where the processor computes it and, on a
-                sample of `texts`, its vectors agree with those of fp32.
+            wish: `fp32`, `bf16`, or `auto` for bf16 where the processor computes it.
+            engine: `torch`, `openvino`, or `auto` for the faster.
         """
-        if wish == "fp32" or self.precision == "bf16":
+        tried = engines.candidates(wish, engine, len(texts))
+        if self.precision == "bf16" or not tried:
             return None
-        if wish == "bf16":
-            self._become(self.model.to(torch.bfloat16))
+        if wish == "bf16" and engine != "openvino":
+            self._become(engines.made(self.model, TORCH_BF16), TORCH_BF16)
             return None
-        if len(texts) < WORTH_CHECKING or not arithmetic.bf16("auto"):
+        if len(texts) < WORTH_CHECKING and engine != "openvino":
             return None
         sample = [texts[int(at)] for at in np.linspace(0, len(texts) - 1, SAMPLE)]
-        exact, model = self.passages(sample), self.model
-        self._become(copy.deepcopy(model).to(torch.bfloat16))
-        worst = float((exact * self.passages(sample)).sum(axis=1).min())
-        if worst >= AGREEMENT:
-            return None
-        self._become(model)
-        return f"embedded in fp32: bf16 vectors agree only to cosine {worst:.3f}"
+        plain, exact, refused = self.model, self.passages(sample), None
+        best, fastest = (plain, TORCH), engines.seconds(self.passages, sample)
+        for one in tried:
+            try:
+                self._become(engines.made(plain, one), one)
+                agreement = engines.agreement(exact, self.passages(sample))
+            except Exception as error:  # whatever a translator cannot do, torch can
+                reason = " ".join(str(error).split())[:120] or type(error).__name__
+                refused = f"embedded without {one.engine}: {reason}"
+                continue
+            spent = engines.seconds(self.passages, sample)
+            if agreement < AGREEMENT:
+                refused = (
+                    f"embedded without {one.precision} in {one.engine}: its vectors agree with "
+                    f"fp32 only to cosine {agreement:.3f}"
+                )
+            elif one == TORCH_BF16 or spent < fastest or engine == "openvino":
+                best, fastest = (self.model, one), spent
+        self._become(*best)
+        return refused
 
     def follow(self, precision: str) -> None:
-        """Take the precision of an index's vectors, where the processor computes it."""
+        """Take the precision of an index's vectors, where the processor computes it.
+
+        In torch: for questions, which come one at a time, a translation does not pay.
+        """
         if precision == "bf16" and arithmetic.bf16("auto"):
-            self.settle("bf16", ())
+            self.settle("bf16", (), "torch")
 
-    def _become(self, model: Any) -> None:
+    def _become(self, model: Any, how: Candidate) -> None:
         self.model = model
-        self.precision = "bf16" if _dtype(model) == torch.bfloat16 else "fp32"
+        self.engine, self.precision = how
 
-    def _encoded(self, encode: Any, texts: Sequence[str]) -> Vectors:
+    def _encoded(self, name: str, texts: Sequence[str]) -> Vectors:
         if not texts:
             return np.zeros((0, self.dimensions), dtype=np.float32)
-        vectors = encode(list(texts), batch_size=self.batch_size, show_progress_bar=False)
+        with self._lock:  # neither tokenisers nor compiled models like two callers at once
+            encode = getattr(self.model, name)
+            vectors = encode(list(texts), batch_size=self.batch_size, show_progress_bar=False)
         vectors = np.asarray(vectors, dtype=np.float32)
         # Normalised here, in fp32: a bf16 norm is off by up to half a per cent.
         norms = np.linalg.norm(vectors, axis=1, keepdims=True)

@@ -1,29 +1,81 @@
-"""The artefact `index/`: passages, vectors and words, written whole or not at all."""
+"""The artefact `index/`: passages, vectors and words in one of two states, the old or the new.
+
+`index.json` is the manifest and the only thing ever replaced: it names the folder of its version,
+`000001/` and so on, whose files are written and flushed before and never changed after. A reader
+takes the version that the manifest names; the version before stays until the next change, for
+readers that are just opening it. One lock keeps writers apart.
+"""
 
 import os
 import shutil
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import msgspec
+import numpy as np
+from filelock import FileLock, Timeout
+from numpy.typing import NDArray
 
 from backends.rag import vectors, words
 from backends.rag.chunks import Chunk
 from backends.rag.embedder import Embedder
+from backends.rag.vectors import Kind, Search
 from backends.rag.words import WordIndex
 from knowledge.errors import UserError
 
-VERSION = 1
+VERSION = 2
 FOLDER = "index"
-# Where a replaced index waits until the new one is in its place; readers fall back on it.
-REPLACED = "index.replaced"
+MANIFEST = "index.json"
+ATTEMPTS = 5  # to read a version that a writer replaces at the same time
+
+
+class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A document of the index; its passages follow those of the documents before it.
+
+    `source` is the file (or other source) that it came from, `key` and `signature` are what tells
+    copies of it (`backends.data.duplicates`), `sensitive` how many secrets and
+    personal data of each kind stand in it, `meta` what its source says of it besides.
+    """
+
+    name: str
+    source: str
+    passages: int
+    title: str | None = None
+    kind: str = "text"
+    language: str | None = None
+    sensitive: dict[str, int] = {}
+    key: str = ""
+    signature: bytes = b""
+    meta: dict[str, str | int | float | bool] = {}
+
+
+class Source(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A source as it was read: the hash of its bytes, and why it is not indexed, if it is not.
+
+    `copy_of` names the document that its own repeats, word for word or nearly.
+    """
+
+    digest: str
+    skipped: str | None = None
+    copy_of: str | None = None
+
+
+class Catalogue(msgspec.Struct, frozen=True):
+    """`sources.json`: what was read, and the documents in the order of their passages."""
+
+    sources: dict[str, Source] = {}
+    documents: list[Entry] = []
 
 
 class Manifest(msgspec.Struct, frozen=True):
     """`index.json`: what the index was made with and how it is asked.
 
     `embedder_path` leads from the run folder to an embedder that an earlier step made; None for
-    one that its name finds. `abstain_below` is settled: calibrated, set, or the default.
+    one that its name finds. `abstain_below` is settled: calibrated, set, or the default; so is
+    `dense_weight`. `files` are the sizes of the version's files [bytes].
     """
 
     version: int
@@ -42,43 +94,122 @@ class Manifest(msgspec.Struct, frozen=True):
     top_k: int
     answer_sentences: int
     abstain_below: float
+    engine: str = "torch"
+    vectors: Search = Search("flat")
+    vectors_wish: Kind | None = None
+    reranker: str | None = None
+    generator: str | None = None
+    diversity: float = 0.0
+    duplicates: str = "exact"
+    corpus: str | None = None
+    generation: int = 0
+    files: dict[str, int] = {}
 
 
 class Index(msgspec.Struct, frozen=True):
-    """A searchable corpus in memory; passage n has vector n and word counts n."""
+    """A searchable corpus; passage n has vector n and word counts n."""
 
-    chunks: list[Chunk]
+    chunks: Sequence[Chunk]
     nearest: Any
     words: WordIndex
+    catalogue: Catalogue = Catalogue()
+
+    def rows(self, names: "set[str]") -> NDArray[np.int64]:
+        """The positions of the passages of some documents."""
+        found: list[NDArray[np.int64]] = []
+        first = 0
+        for entry in self.catalogue.documents:
+            if entry.name in names:
+                found.append(np.arange(first, first + entry.passages))
+            first += entry.passages
+        return np.concatenate(found) if found else np.zeros(0, dtype=np.int64)
 
 
-def publish(index: Index, manifest: Manifest, folder: Path) -> Path:
-    """Write the index into a step's folder; readers see the old one or the new one, whole."""
-    place, replaced = folder / FOLDER, folder / REPLACED
-    fresh = folder / f"{FOLDER}.new"
-    shutil.rmtree(fresh, ignore_errors=True)
-    fresh.mkdir(parents=True)
-    vectors.save(index.nearest, fresh / "vectors.faiss")
-    index.words.save(fresh / "bm25")
-    with (fresh / "chunks.jsonl").open("wb") as lines:
-        for chunk in index.chunks:
-            lines.write(msgspec.json.encode(chunk) + b"\n")
-    (fresh / "index.json").write_bytes(msgspec.json.format(msgspec.json.encode(manifest)))
-    for path in sorted(fresh.rglob("*")):
-        if path.is_file():
-            _flush(path)
-    if place.exists():
-        shutil.rmtree(replaced, ignore_errors=True)
-        place.rename(replaced)
-    fresh.rename(place)
-    shutil.rmtree(replaced, ignore_errors=True)
-    return place
+class Passages(Sequence[Chunk]):
+    """The passages in a file, each read when it is asked for."""
+
+    def __init__(self, path: Path, starts: NDArray[np.int64]) -> None:
+        # Mapped, so that the file may be deleted under a reader; an empty file cannot be.
+        self._bytes = (
+            np.memmap(path, dtype=np.uint8, mode="r") if len(starts) > 1 else np.zeros(0, np.uint8)
+        )
+        self._starts = starts
+        if int(starts[-1]) != len(self._bytes):
+            raise ValueError(f"{path.name} has {len(self._bytes)} bytes, not {int(starts[-1])}")
+
+    def __len__(self) -> int:
+        return len(self._starts) - 1
+
+    @overload
+    def __getitem__(self, at: int) -> Chunk: ...
+    @overload
+    def __getitem__(self, at: slice) -> list[Chunk]: ...
+    def __getitem__(self, at: int | slice) -> Chunk | list[Chunk]:
+        if isinstance(at, slice):
+            return [self[one] for one in range(*at.indices(len(self)))]
+        if at < 0:
+            at += len(self)
+        if not 0 <= at < len(self):
+            raise IndexError(at)
+        start, end = int(self._starts[at]), int(self._starts[at + 1])
+        return msgspec.json.decode(self._bytes[start:end].tobytes(), type=Chunk)
+
+
+def publish(index: Index, manifest: Manifest, folder: Path) -> Manifest:
+    """Write a new version into a step's folder; readers see the old one or the new one, whole.
+
+    The caller holds the lock. What an earlier writer left unfinished is removed.
+    """
+    place = folder / FOLDER
+    place.mkdir(parents=True, exist_ok=True)
+    before = _decoded(place) if (place / MANIFEST).is_file() else None
+    kept = {_version(before.generation)} if before else set()
+    _tidy(place, kept)
+    generation = (before.generation if before else 0) + 1
+    fresh = place / _version(generation)
+    fresh.mkdir()
+    _write(index, fresh)
+    files = [path for path in sorted(fresh.rglob("*")) if path.is_file()]
+    said = msgspec.structs.replace(
+        manifest,
+        generation=generation,
+        documents=len(index.catalogue.documents) or manifest.documents,
+        passages=len(index.chunks),
+        files={path.relative_to(fresh).as_posix(): path.stat().st_size for path in files},
+    )
+    for path in [*files, *(p for p in fresh.rglob("*") if p.is_dir()), fresh, place]:
+        _flush(path)
+    waiting = place / f"{MANIFEST}.new"
+    waiting.write_bytes(msgspec.json.format(msgspec.json.encode(said)))
+    _flush(waiting)
+    waiting.replace(place / MANIFEST)
+    _flush(place)
+    _tidy(place, kept | {_version(generation)})
+    return said
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep other writers of the index in a step's folder out.
+
+    Raises:
+        UserError: another process is writing it.
+    """
+    place = folder / FOLDER
+    place.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(place / ".lock", timeout=0):
+            yield
+    except Timeout:
+        raise UserError(
+            f"another process is changing the index in {str(folder)!r}; wait for it to finish"
+        ) from None
 
 
 def found(folder: Path) -> Path | None:
     """The index in a step's folder (or the folder itself, if it is one), or None."""
-    for place in (folder / FOLDER, folder / REPLACED, folder):
-        if (place / "index.json").is_file():
+    for place in (folder / FOLDER, folder):
+        if (place / MANIFEST).is_file():
             return place
     return None
 
@@ -92,44 +223,26 @@ def manifest(folder: Path) -> Manifest:
     place = found(folder)
     if place is None:
         raise UserError(f"{str(folder)!r} holds no index; make one with a 'rag' step")
-    content = (place / "index.json").read_bytes()
-    try:
-        version = msgspec.json.decode(content).get("version")
-        if version != VERSION:
-            raise UserError(
-                f"the index in {str(place)!r} has layout {version!r}, this program reads "
-                f"{VERSION}; build it again"
-            )
-        return msgspec.json.decode(content, type=Manifest)
-    except (msgspec.DecodeError, AttributeError) as error:
-        raise _damaged(place, f"index.json: {error}") from None
+    return _decoded(place)
 
 
-def load(folder: Path) -> tuple[Index, Manifest]:
+def load(folder: Path, *, mapped: bool = True) -> tuple[Index, Manifest]:
     """The index in a step's folder and what it was made with.
 
+    Args:
+        mapped: leave vectors on disk; such an index cannot be changed.
     Raises:
         UserError: there is none, or a file of it is missing, truncated or does not belong.
     """
-    said = manifest(folder)
-    place = found(folder) or folder
-    try:
-        chunks = [
-            msgspec.json.decode(line, type=Chunk)
-            for line in (place / "chunks.jsonl").read_bytes().splitlines()
-        ]
-        nearest = vectors.load(place / "vectors.faiss")
-        counted = words.load(place / "bm25", said.language)
-    except (OSError, RuntimeError, ValueError, KeyError, EOFError) as error:
-        raise _damaged(place, " ".join(str(error).split())[:160]) from None
-    sizes = (said.passages, len(chunks), int(nearest.ntotal), counted.passages)
-    if len(set(sizes)) > 1 or int(nearest.d) != said.dimensions:
-        raise _damaged(
-            place,
-            f"index.json says {sizes[0]} passages of {said.dimensions} numbers, the files hold "
-            f"{sizes[1]} passages, {sizes[2]} vectors of {nearest.d} and {sizes[3]} word counts",
-        )
-    return Index(chunks, nearest, counted), said
+    for _ in range(ATTEMPTS):
+        said = manifest(folder)
+        try:
+            return _loaded(found(folder) or folder, said, mapped=mapped), said
+        except UserError:
+            # Two changes since the manifest was read have taken its files away: look again.
+            if manifest(folder).generation == said.generation:
+                raise
+    raise UserError(f"the index in {str(folder)!r} changes faster than it can be read; try again")
 
 
 def refuse_other_embedder(said: Manifest, embedder: Embedder, folder: Path) -> None:
@@ -142,12 +255,80 @@ def refuse_other_embedder(said: Manifest, embedder: Embedder, folder: Path) -> N
         )
 
 
+def document_at(index: Index, passage: int) -> Entry | None:
+    """The document that a passage belongs to; None in an index without a catalogue."""
+    firsts = np.cumsum([0, *(entry.passages for entry in index.catalogue.documents)])
+    number = bisect_right(firsts.tolist(), passage) - 1
+    documents = index.catalogue.documents
+    return documents[number] if number < len(documents) else None
+
+
+def _write(index: Index, fresh: Path) -> None:
+    vectors.save(index.nearest, fresh / "vectors.faiss")
+    index.words.save(fresh / "bm25")
+    starts = [0]
+    with (fresh / "chunks.jsonl").open("wb") as lines:
+        for chunk in index.chunks:
+            starts.append(starts[-1] + lines.write(msgspec.json.encode(chunk) + b"\n"))
+    np.save(fresh / "chunks.npy", np.asarray(starts, dtype=np.int64))
+    (fresh / "sources.json").write_bytes(msgspec.json.encode(index.catalogue))
+
+
+def _loaded(place: Path, said: Manifest, *, mapped: bool) -> Index:
+    folder = place / _version(said.generation)
+    try:
+        for name, size in said.files.items():
+            seen = (folder / name).stat().st_size
+            if seen != size:
+                raise ValueError(f"{name} has {seen} bytes, not {size}")
+        chunks = Passages(folder / "chunks.jsonl", np.load(folder / "chunks.npy"))
+        nearest = vectors.load(folder / "vectors.faiss", mapped=mapped)
+        counted = words.load(folder / "bm25", said.language)
+        content = (folder / "sources.json").read_bytes()
+        catalogue = msgspec.json.decode(content, type=Catalogue)
+    except (OSError, RuntimeError, ValueError, KeyError, EOFError) as error:
+        raise _damaged(place, " ".join(str(error).split())[:160]) from None
+    sizes = (said.passages, len(chunks), int(nearest.ntotal), counted.passages)
+    if len(set(sizes)) > 1 or int(nearest.d) != said.dimensions:
+        raise _damaged(
+            place,
+            f"index.json says {sizes[0]} passages of {said.dimensions} numbers, the files hold "
+            f"{sizes[1]} passages, {sizes[2]} vectors of {nearest.d} and {sizes[3]} word counts",
+        )
+    return Index(chunks, nearest, counted, catalogue)
+
+
+def _decoded(place: Path) -> Manifest:
+    content = (place / MANIFEST).read_bytes()
+    try:
+        version = msgspec.json.decode(content).get("version")
+        if version != VERSION:
+            raise UserError(
+                f"the index in {str(place)!r} has layout {version!r}, this program reads "
+                f"{VERSION}; build it again"
+            )
+        return msgspec.json.decode(content, type=Manifest)
+    except (msgspec.DecodeError, AttributeError) as error:
+        raise _damaged(place, f"{MANIFEST}: {error}") from None
+
+
+def _version(generation: int) -> str:
+    return f"{generation:06}"
+
+
+def _tidy(place: Path, kept: set[str]) -> None:
+    """Remove the versions that nobody needs."""
+    for path in place.iterdir():
+        if path.is_dir() and path.name.isdigit() and path.name not in kept:
+            shutil.rmtree(path, ignore_errors=True)
+
+
 def _damaged(place: Path, what: str) -> UserError:
     return UserError(f"the index in {str(place)!r} is damaged ({what}); build it again")
 
 
 def _flush(path: Path) -> None:
-    """Bring a file's content to the disk before its folder gets its name."""
+    """Bring a file's content, or a folder's list of names, to the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -6,27 +6,47 @@ Behind the face of `backends.rag`; imports torch, faiss and sentence-transformer
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from backends import weights
 from backends.base import Context, Data, Metric, Prediction, Step, StepResult
-from backends.rag import ABSTAIN_BELOW, RETRIEVERS, Settings, measurement, words
+from backends.data import Message
+from backends.rag import (
+    ABSTAIN_BELOW,
+    RETRIEVERS,
+    Settings,
+    calibration,
+    choosing,
+    generation,
+    making,
+    measurement,
+    reranker,
+    updating,
+    words,
+)
 from backends.rag import corpus as corpora
 from backends.rag import index as artefact
 from backends.rag.answers import Reader
+from backends.rag.asking import Answerer, asked_with
 from backends.rag.building import Built, built, opened, place_of, reused
 from backends.rag.chunks import texts_of
 from backends.rag.embedder import DEFAULT_MODEL, Embedder
 from backends.rag.embedding import Store
 from backends.rag.index import Index, Manifest
-from backends.rag.measurement import Trial
 from backends.rag.questions import Library, Question
 from backends.rag.questions import read as read_questions
-from backends.rag.search import ranked
+from backends.rag.reranker import Reranker
+from backends.rag.updating import Change
 from backends.training.meter import Meter
 from knowledge.errors import UserError, unknown
 from knowledge.quantities import HOUR
+
+FLATTERING = (
+    "the questions were made from the documents' own words: they flatter BM25; questions that "
+    "people asked tell more"
+)
 
 
 def check(step: Step, settings: Settings, context: Context) -> None:
@@ -43,6 +63,8 @@ def check(step: Step, settings: Settings, context: Context) -> None:
             f"chunk_tokens {settings.chunk_tokens}; lower the overlap"
         )
     weights.local(step.model or DEFAULT_MODEL, context.artefacts)
+    if settings.reranker is not None:
+        weights.local(settings.reranker, context.artefacts)
     if step.index is not None:
         _check_index(step, context)
         return
@@ -50,9 +72,16 @@ def check(step: Step, settings: Settings, context: Context) -> None:
         raise UserError(
             f"step {step.name!r} has no data.corpus; give a folder of documents (or an index)"
         )
-    corpus = corpora.read(step.data.corpus)
-    if step.data.questions is not None:
-        _questions(step.data.questions, {n: one.text for n, one in corpus.texts.items()})
+    if settings.try_chunk_tokens and step.data.questions is None and not settings.made_questions:
+        raise UserError(
+            f"step {step.name!r}: try_chunk_tokens needs questions; give data.questions, or have "
+            "some made with made_questions"
+        )
+    if step.data.questions is None:
+        corpora.check(step.data.corpus)
+        return
+    corpus = corpora.read(step.data.corpus, duplicates=settings.duplicates)
+    _questions(step.data.questions, {n: one.text for n, one in corpus.texts.items()})
 
 
 def run(step: Step, settings: Settings, context: Context) -> StepResult:
@@ -64,12 +93,15 @@ def run(step: Step, settings: Settings, context: Context) -> StepResult:
     """
     meter = Meter()
     with meter:
-        if step.index is None:
-            made = built(step, settings, context, meter)
+        if step.index is not None:
+            made, questions = reused(step, settings, context), None
+        elif settings.try_chunk_tokens:
+            made, settings, questions = _chosen(step, settings, context, meter)
         else:
-            made = reused(step, settings, context)
-        metrics, manifest, notes = _measured(step, settings, context, made)
-        artefact.publish(made.index, manifest, context.folder)
+            made, questions = built(step, settings, context, meter), None
+        metrics, manifest, notes = _measured(step, settings, context, made, questions)
+        with artefact.locked(context.folder):
+            artefact.publish(made.index, manifest, context.folder)
     Store(context.folder).clear()
     per_hour = context.usd_per_hour
     return StepResult(
@@ -86,56 +118,40 @@ def run(step: Step, settings: Settings, context: Context) -> StepResult:
         | {
             "chunk_tokens": manifest.chunk_tokens,
             "precision": manifest.precision,
+            "engine": manifest.engine,
+            "language": manifest.language,
+            "vectors": manifest.vectors.kind,
+            "dense_weight": manifest.dense_weight,
             "abstain_below": round(manifest.abstain_below, 4),
         },
         notes=(*made.notes, *notes),
     )
 
 
-def predict(
-    folder: Path,
-    texts: Iterable[str],
-    *,
-    k: int | None = None,
-    retriever: str | None = None,
-    sentences: int | None = None,
-    abstain_below: float | None = None,
-) -> Iterator[Prediction]:
+def predict(folder: Path, texts: Iterable[str], **options: Any) -> Iterator[Prediction]:
     """The answer to each question, in order; options left out are the index's own.
 
     A list of questions is embedded in batches, anything else one by one as it comes.
 
     Args:
-        k: passages cited.
-        retriever: `dense`, `bm25` or `hybrid`.
-        sentences: sentences taken as the answer.
-        abstain_below: least support to answer, 0 to 1.
+        options: fields of `backends.rag.asking.Asked`: `k`, `retriever`, `where`...
     Raises:
-        UserError: an option is out of range, or the index or its embedder cannot be used.
+        UserError: an option is unknown or out of range, or the index or its embedder cannot be
+            used.
     """
-    index, manifest, model = _opened(folder, retriever)
-    k = manifest.top_k if k is None else k
-    if k < 1:
-        raise UserError(f"k is {k}; at least one passage is needed")
-    least = manifest.abstain_below if abstain_below is None else abstain_below
-    reader = Reader(index, model)
-    together = model.batch_size if isinstance(texts, Sequence) else 1
+    answerer, how = Answerer(folder), asked_with(options)
+    together = answerer.embedder.batch_size if isinstance(texts, Sequence) else 1
 
     def answered() -> Iterator[Prediction]:
         waiting = iter(texts)
+        writer = answerer.manifest.generator
         while batch := list(islice(waiting, together)):
-            asked = model.questions(batch)
-            found = ranked(
-                index, batch, asked, retriever or manifest.retriever, manifest.dense_weight
-            )
-            for question, vector, hits in zip(batch, asked, found, strict=True):
-                yield reader.answer(
-                    question,
-                    vector,
-                    hits[:k],
-                    sentences=sentences or manifest.answer_sentences,
-                    abstain_below=least,
-                )
+            if writer is None:
+                yield from answerer.answers(batch, how)
+                continue
+            for text in batch:
+                asked = [Message("user", text)]
+                yield generation.reply(answerer, writer, asked, how).prediction
 
     return answered()
 
@@ -151,17 +167,29 @@ def evaluate(folder: Path, data: Data, *, retriever: str | None = None) -> dict[
         raise UserError("no questions to evaluate on; give data.questions")
     index, manifest, model = _opened(folder, retriever)
     questions = _questions(path, texts_of(index.chunks))
-    made = _trial(index, questions, model, manifest.dense_weight)
-    chosen = retriever or manifest.retriever
-    said = measurement.predictions(
+    rerank = None if manifest.reranker is None else reranker.load(manifest.reranker)
+    asked = model.questions([question.text for question in questions])
+    return measurement.metrics(
         Reader(index, model),
-        made,
-        chosen,
-        top_k=manifest.top_k,
-        sentences=manifest.answer_sentences,
-        abstain_below=manifest.abstain_below,
+        measurement.trial(index, questions, asked, manifest, retriever, rerank),
+        retriever or manifest.retriever,
+        manifest,
     )
-    return measurement.retrieval(index, made, chosen) | measurement.answers(made, said)
+
+
+def update(folder: Path, *, watch: bool = False, **options: Any) -> Change | None:
+    """Bring an index up to date with its corpus, once or whenever that changes.
+
+    Args:
+        watch: go on until `stop` (an event) is set; each change is given to `changed`.
+        options: of `backends.rag.updating.update`, or of `watched` with `watch`.
+    Raises:
+        UserError: as those.
+    """
+    if not watch:
+        return updating.update(folder, **options)
+    updating.watched(folder, **options)
+    return None
 
 
 def _check_index(step: Step, context: Context) -> None:
@@ -175,40 +203,65 @@ def _check_index(step: Step, context: Context) -> None:
 
 
 def _measured(
-    step: Step, settings: Settings, context: Context, made: Built
+    step: Step,
+    settings: Settings,
+    context: Context,
+    made: Built,
+    questions: Sequence[Question] | None,
 ) -> tuple[dict[str, Metric], Manifest, list[str]]:
-    """The metrics on the step's questions, and the manifest with the threshold settled."""
+    """The metrics on the questions (None: the step's), and the manifest with what they settle."""
     least = ABSTAIN_BELOW if settings.abstain_below is None else settings.abstain_below
-    metrics: dict[str, Metric] = {}
-    notes: list[str] = []
+    unsettled = made.manifest(settings, context, least)
+    if questions is None:
+        questions = _asked(step, settings, context, made)
+    if not questions:
+        return {}, unsettled, []
+    context.check_stop("the passages are embedded and kept, the questions not yet asked")
+    context.progress.start("asking", len(questions), "questions")
+    outcome = calibration.measured(
+        made.index,
+        made.embedder,
+        questions,
+        unsettled,
+        choose_weight=settings.dense_weight is None and settings.retriever == "hybrid",
+        choose_threshold=settings.abstain_below is None,
+        rerank=_reranker(settings.reranker, context),
+        seed=context.seed,
+    )
+    made.counts["questions"] = len(questions)
+    context.progress.advance(len(questions))
+    figures = {name: one.value for name, one in outcome.metrics.items()}
+    context.log(phase="measured", **figures)
+    notes = [FLATTERING] if step.data.questions is None else []
+    return outcome.metrics, outcome.manifest, [*outcome.notes, *notes]
+
+
+def _asked(step: Step, settings: Settings, context: Context, made: Built) -> list[Question]:
+    """The questions of the step's file, or made from the documents where it has none."""
     if step.data.questions is not None:
-        context.check_stop("the passages are embedded and kept, the questions not yet asked")
-        questions = _questions(step.data.questions, texts_of(made.index.chunks))
-        context.progress.start("asking", len(questions), "questions")
-        asked = _trial(made.index, questions, made.embedder, settings.dense_weight)
-        if settings.abstain_below is None:
-            calibrated = measurement.threshold(
-                made.index, asked, settings.retriever, settings.top_k
-            )
-            if calibrated is not None:
-                least = calibrated
-                notes.append(f"abstains below support {least:.3f}, calibrated on the questions")
-        said = measurement.predictions(
-            Reader(made.index, made.embedder),
-            asked,
-            settings.retriever,
-            top_k=settings.top_k,
-            sentences=settings.answer_sentences,
-            abstain_below=least,
-        )
-        metrics = measurement.retrieval(made.index, asked, settings.retriever, context.seed)
-        metrics |= measurement.answers(asked, said, context.seed)
-        if better := measurement.better(metrics):
-            notes.append(f"{better} alone ranks better here: set retriever to {better!r}")
-        made.counts["questions"] = len(questions)
-        context.progress.advance(len(questions))
-        context.log(phase="measured", **{name: one.value for name, one in metrics.items()})
-    return metrics, made.manifest(settings, context, least), notes
+        return _questions(step.data.questions, texts_of(made.index.chunks))
+    index = made.index
+    return making.made(index.chunks, index.words, settings.made_questions, context.seed)
+
+
+def _chosen(
+    step: Step, settings: Settings, context: Context, meter: Meter
+) -> tuple[Built, Settings, Sequence[Question]]:
+    """The best of the sizes to try, and the questions that did not choose it."""
+    choice = choosing.chosen(
+        settings,
+        lambda mine: built(step, mine, context, meter),
+        lambda made: _asked(step, settings, context, made),
+        context.seed,
+    )
+    for one in choice.tried:
+        context.log(phase="tried", **msgspec.to_builtins(one))
+    choice.built.notes.extend(choice.notes())
+    return choice.built, choice.settings, choice.held_back
+
+
+def _reranker(name: str | None, context: Context) -> Reranker | None:
+    return None if name is None else reranker.load(name, context.artefacts)
 
 
 def _opened(folder: Path, retriever: str | None) -> tuple[Index, Manifest, Embedder]:
@@ -217,13 +270,6 @@ def _opened(folder: Path, retriever: str | None) -> tuple[Index, Manifest, Embed
         raise unknown("retriever", retriever, RETRIEVERS)
     index, manifest = artefact.load(folder)
     return index, manifest, opened(folder, manifest)
-
-
-def _trial(
-    index: Index, questions: Sequence[Question], model: Embedder, dense_weight: float
-) -> Trial:
-    asked = model.questions([question.text for question in questions])
-    return measurement.trial(index, questions, asked, dense_weight)
 
 
 def _questions(path: str, texts: dict[str, str]) -> list[Question]:

@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from math import log2
 from statistics import mean as average
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -12,9 +14,11 @@ from backends import evaluate
 from backends.base import Metric, Prediction
 from backends.rag import RETRIEVERS
 from backends.rag.answers import PASSAGES_READ, Reader
-from backends.rag.index import Index
+from backends.rag.chunks import Chunk
+from backends.rag.index import Index, Manifest
 from backends.rag.questions import Question, holds, right
-from backends.rag.search import DEPTH, Hit, best_support, ranked
+from backends.rag.reranker import Reranker
+from backends.rag.search import DEPTH, Hit, best_support, diverse, ranked
 
 # Of the questions whose answer was found a calibrated threshold refuses at most a tenth: people
 # mind a withheld answer more than one that they can check against its passages.
@@ -33,20 +37,51 @@ def trial(
     index: Index,
     questions: Sequence[Question],
     asked: NDArray[np.float32],
-    dense_weight: float,
+    said: Manifest,
+    chosen: str | None = None,
+    rerank: Reranker | None = None,
     depth: int = DEPTH,
 ) -> Trial:
-    """Ask every retriever every question; `asked` are the questions' vectors."""
+    """Ask every retriever every question.
+
+    The chosen one (the manifest's, if none is named) is followed by the reranker and by
+    diversity, as when the index is used; the others are not.
+
+    Args:
+        asked: the questions' vectors.
+    """
     texts = [question.text for question in questions]
+    weight = said.dense_weight
     hits: dict[str, list[list[Hit]]] = {
-        retriever: list(ranked(index, texts, asked, retriever, dense_weight, depth))
+        retriever: list(ranked(index, texts, asked, retriever, weight, depth))
         for retriever in RETRIEVERS
     }
+    name = chosen or said.retriever
+    if rerank is not None:
+        pairs = zip(texts, hits[name], strict=True)
+        hits[name] = [rerank.ordered(index, text, held) for text, held in pairs]
+    if said.diversity:
+        hits[name] = [diverse(index, held, said.diversity, depth) for held in hits[name]]
     return Trial(questions, asked, hits)
 
 
+def metrics(
+    reader: Reader, made: Trial, chosen: str, said: Manifest, seed: int = 13
+) -> dict[str, Metric]:
+    """All metrics of a trial: how well passages are found, how good the answers are."""
+    least = said.abstain_below
+    told = predictions(
+        reader, made, chosen, said.top_k, said.answer_sentences, [least] * len(made.questions)
+    )
+    return (
+        retrieval(reader.index, made, chosen, seed)
+        | answers(made, told, seed)
+        | oracle(reader, made, said.answer_sentences, seed)
+    )
+
+
 def retrieval(index: Index, made: Trial, chosen: str, seed: int = 13) -> dict[str, Metric]:
-    """Recall and reciprocal rank of the chosen retriever, and of the others under their names.
+    """Recall, reciprocal rank and nDCG of the chosen retriever; of the others under their names.
 
     Where a question names a whole document, documents are ranked by their best passage; else
     passages are. Questions that the corpus does not answer are left out.
@@ -59,6 +94,8 @@ def retrieval(index: Index, made: Trial, chosen: str, seed: int = 13) -> dict[st
         ranks = [rank(index, made.questions[n], made.hits[retriever][n]) for n in asked]
         prefix = "" if retriever == chosen else f"{retriever}_"
         scores = evaluate.retrieval(ranks, seed)
+        gains = [0.0 if rank is None or rank > 10 else 1 / log2(1 + rank) for rank in ranks]
+        scores["ndcg@10"] = evaluate.mean(gains, seed)
         metrics.update({prefix + name: metric for name, metric in scores.items()})
     return metrics
 
@@ -116,9 +153,10 @@ def answers(made: Trial, predictions: Sequence[Prediction], seed: int = 13) -> d
     """How good the answers are, and how rightly they are withheld.
 
     `answer_f1` is against the accepted answers, 0 where the answer is withheld;
-    `answer_contained` the share of answers that hold an accepted one; `answered` the share of
-    answerable questions that get an answer; `abstained_unanswerable` the share of unanswerable
-    ones that rightly get none.
+    `answer_contained` the share of answers that hold an accepted one; `citation_precision` the
+    share of passages taken from that are right ones, among answers to answerable questions;
+    `answered` the share of answerable questions that get an answer; `abstained_unanswerable` the
+    share of unanswerable ones that rightly get none.
     """
     metrics: dict[str, Metric] = {}
     pairs = list(zip(made.questions, predictions, strict=True))
@@ -128,6 +166,15 @@ def answers(made: Trial, predictions: Sequence[Prediction], seed: int = 13) -> d
         metrics["answer_f1"] = evaluate.token_f1(said, [ones for _, ones in accepted], seed)
         held = sum(holds(prediction.answer or "", ones) for prediction, ones in accepted)
         metrics["answer_contained"] = evaluate.share(held, len(accepted))
+    used = [
+        right(question, _cited(one))
+        for question, prediction in pairs
+        if question.answerable
+        for one in prediction.citations
+        if one["used"]
+    ]
+    if used:
+        metrics["citation_precision"] = evaluate.share(sum(used), len(used))
     for name, wanted, abstained in (
         ("answered", True, False),
         ("abstained_unanswerable", False, True),
@@ -138,24 +185,54 @@ def answers(made: Trial, predictions: Sequence[Prediction], seed: int = 13) -> d
     return metrics
 
 
+def oracle(reader: Reader, made: Trial, sentences: int, seed: int = 13) -> dict[str, Metric]:
+    """`oracle_answer_f1`: how good the answers are when the reader is handed a right passage.
+
+    What it is ahead of `answer_f1` is lost in retrieval; what it lacks of 1 is lost in reading.
+    """
+    index = reader.index
+    said: list[str | None] = []
+    accepted: list[Sequence[str]] = []
+    for question, asked in zip(made.questions, made.asked, strict=True):
+        if not (question.answerable and question.answers and question.document):
+            continue
+        rows = index.rows({question.document})
+        held = [int(at) for at in rows if right(question, index.chunks[int(at)])]
+        telling = [at for at in held if holds(index.chunks[at].text, question.answers)]
+        if held:
+            hit = Hit((telling or held)[0], 1.0, 1.0)
+            told = reader.answer(
+                question.text, asked, [hit], sentences=sentences, abstain_below=0.0
+            )
+            said.append(told.answer)
+            accepted.append(question.answers)
+    return {"oracle_answer_f1": evaluate.token_f1(said, accepted, seed)} if said else {}
+
+
 def predictions(
     reader: Reader,
     made: Trial,
     retriever: str,
-    *,
     top_k: int,
     sentences: int,
-    abstain_below: float,
+    abstain_below: Sequence[float],
 ) -> list[Prediction]:
-    """The answer to every question of a trial."""
+    """The answer to every question of a trial.
+
+    Args:
+        abstain_below: for each question the support below which it gets none.
+    """
     found = made.hits[retriever]
     reader.prepare([hit.passage for hits in found for hit in hits[:PASSAGES_READ]])
+    together = zip(made.questions, made.asked, found, abstain_below, strict=True)
     return [
-        reader.answer(
-            question.text, asked, hits[:top_k], sentences=sentences, abstain_below=abstain_below
-        )
-        for question, asked, hits in zip(made.questions, made.asked, found, strict=True)
+        reader.answer(question.text, asked, hits[:top_k], sentences=sentences, abstain_below=least)
+        for question, asked, hits, least in together
     ]
+
+
+def _cited(one: Mapping[str, Any]) -> Chunk:
+    return Chunk(one["document"], one["heading"], one["start"], one["end"], one["passage"], "")
 
 
 def _separating(known: Sequence[float], lacking: Sequence[float]) -> float:

@@ -29,15 +29,18 @@ class _Line(msgspec.Struct, frozen=True):
     text: str
 
 
-def blocks(text: str, *, markdown: bool, title: str = "") -> list[Block]:
+def blocks(text: str, *, kind: str = "text", title: str = "") -> list[Block]:
     """The blocks of a document in order.
 
     Args:
-        markdown: read headings, fenced code and front matter; else only blank lines count.
+        kind: `markdown` for headings, fenced code and front matter; `code` for source code, its
+            top-level items one block each; of anything else only blank lines count.
         title: the document's own title, the root of every heading path.
     """
     lines = list(_lines(text))
-    return list(_markdown(lines, title) if markdown else _paragraphs(lines, title))
+    if kind == "markdown":
+        return list(_markdown(lines, title))
+    return list(_items(lines, title) if kind == "code" else _paragraphs(lines, title))
 
 
 def _lines(text: str) -> Iterator[_Line]:
@@ -56,6 +59,24 @@ def _paragraphs(lines: list[_Line], heading: str) -> Iterator[Block]:
             held = []
     if held:
         yield _block(held, heading, "prose")
+
+
+def _items(lines: list[_Line], heading: str) -> Iterator[Block]:
+    """Source code from one line at the margin after an empty line to the next such line."""
+    held: list[_Line] = []
+    empty = False
+    for line in lines:
+        if not line.text.strip():
+            empty = True
+            continue
+        at_margin = not line.text[0].isspace() and line.text[0] not in ")]}"
+        if held and empty and at_margin:
+            yield _block(held, heading, "code")
+            held = []
+        held.append(line)
+        empty = False
+    if held:
+        yield _block(held, heading, "code")
 
 
 def _markdown(lines: list[_Line], title: str) -> Iterator[Block]:

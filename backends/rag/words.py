@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from functools import cache, lru_cache
 from math import log
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import bm25s
 import numpy as np
@@ -15,14 +15,14 @@ from numpy.typing import NDArray
 from knowledge.errors import unknown
 
 # Chinese and Japanese set no spaces between words: two characters stand for one.
-_UNSPACED = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff"
-_WORD = re.compile(rf"[{_UNSPACED}]+|[^\W{_UNSPACED}]+")
-_IS_UNSPACED = re.compile(rf"[{_UNSPACED}]")
+UNSPACED = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff"
+_WORD = re.compile(rf"[{UNSPACED}]+|[^\W{UNSPACED}]+")
+_IS_UNSPACED = re.compile(rf"[{UNSPACED}]")
 
 
 def check_language(language: str) -> None:
     """Raise `UserError` for a language whose endings are not known here."""
-    known = ("none", *Stemmer.algorithms())
+    known = ("auto", "none", *Stemmer.algorithms())
     if language not in known:
         raise unknown("language", language, known)
 
@@ -38,13 +38,31 @@ def words(text: str, language: str) -> list[str]:
     return found if language == "none" else list(_stemmer(language).stemWords(found))
 
 
+class Terms(NamedTuple):
+    """The words of passages as numbers of the vocabulary: passage n has `ids[starts[n]:...]`."""
+
+    ids: NDArray[np.int32]
+    starts: NDArray[np.int64]
+
+    def of(self, passage: int) -> list[int]:
+        """The words of one passage, in its order."""
+        words: list[int] = self.ids[self.starts[passage] : self.starts[passage + 1]].tolist()
+        return words
+
+
 class WordIndex:
     """BM25 scores of passages, counted once when it is built."""
 
-    def __init__(self, scorer: Any, language: str, passages: int) -> None:
+    def __init__(self, scorer: Any, language: str, terms: Terms) -> None:
         self.scorer = scorer
         self.language = language
-        self.passages = passages
+        self.terms = terms
+        self.passages = len(terms.starts) - 1
+
+    def changed(self, keep: NDArray[np.int64], texts: Sequence[str]) -> "WordIndex":
+        """The index of some of the passages, in their order, and after them of new ones."""
+        held = [self.terms.of(int(at)) for at in keep]
+        return _counted(held, texts, dict(self._vocabulary), self.language)
 
     def shares(self, question: str) -> NDArray[np.float32]:
         """BM25 of every passage over the most that any text could reach, 0 to 1.
@@ -54,7 +72,7 @@ class WordIndex:
         """
         asked = words(question, self.language)
         known = [word for word in asked if word in self._vocabulary]
-        if not known:
+        if not known or not self.passages:
             return np.zeros(self.passages, dtype=np.float32)
         scores = np.asarray(self.scorer.get_scores(known), dtype=np.float32)
         return scores / np.float32(sum(self._rarity(word) for word in asked))
@@ -67,6 +85,11 @@ class WordIndex:
         whole = sum(weights.values())
         return sum(weights[word] for word in held) / whole if whole else 0.0
 
+    def rarity(self, word: str) -> float:
+        """The inverse document frequency of a word as it stands in a text."""
+        stems = words(word, self.language)
+        return self._rarity(stems[0]) if stems else 0.0
+
     def _rarity(self, word: str) -> float:
         """The inverse document frequency that BM25 itself uses."""
         column = self._vocabulary.get(word)
@@ -77,6 +100,8 @@ class WordIndex:
     def save(self, folder: Path) -> None:
         """Write the counts; bm25s reads them too."""
         self.scorer.save(str(folder), show_progress=False)
+        np.save(folder / "terms.npy", self.terms.ids)
+        np.save(folder / "starts.npy", self.terms.starts)
 
     @property
     def _vocabulary(self) -> dict[str, int]:
@@ -86,10 +111,7 @@ class WordIndex:
 
 def build(texts: Sequence[str], language: str) -> WordIndex:
     """The word index of passages, in their order."""
-    scorer = bm25s.BM25(k1=1.5, b=0.75, method="lucene")
-    # A passage of symbols only counts as one empty word, which no question asks for.
-    scorer.index([words(text, language) or [""] for text in texts], show_progress=False)
-    return WordIndex(scorer, language, len(texts))
+    return _counted([], texts, {"": 0}, language)
 
 
 def load(folder: Path, language: str) -> WordIndex:
@@ -99,7 +121,30 @@ def load(folder: Path, language: str) -> WordIndex:
         OSError, ValueError, KeyError: a file of it is missing or damaged.
     """
     scorer = bm25s.BM25.load(str(folder), load_corpus=False, mmap=True)
-    return WordIndex(scorer, language, int(scorer.scores["num_docs"]))
+    ids = np.load(folder / "terms.npy", mmap_mode="r")
+    terms = Terms(ids, np.load(folder / "starts.npy"))
+    if int(terms.starts[-1]) != len(ids) or int(scorer.scores["num_docs"]) != max(
+        len(terms.starts) - 1, 1
+    ):
+        raise ValueError("its word counts do not belong together")
+    return WordIndex(scorer, language, terms)
+
+
+def _counted(
+    held: list[list[int]], texts: Sequence[str], vocabulary: dict[str, int], language: str
+) -> WordIndex:
+    """The word index of passages already numbered and of further texts; extends `vocabulary`."""
+    rows = held + [
+        # A passage of symbols only counts as one empty word, which no question asks for.
+        [vocabulary.setdefault(word, len(vocabulary)) for word in words(text, language) or [""]]
+        for text in texts
+    ]
+    scorer = bm25s.BM25(k1=1.5, b=0.75, method="lucene")
+    # Nothing to count is counted as one passage without words: bm25s reads and writes that.
+    scorer.index((rows or [[0]], vocabulary), show_progress=False)
+    starts = np.cumsum([0, *(len(row) for row in rows)], dtype=np.int64)
+    ids = np.fromiter((one for row in rows for one in row), dtype=np.int32, count=int(starts[-1]))
+    return WordIndex(scorer, language, Terms(ids, starts))
 
 
 @lru_cache(maxsize=10_000)

@@ -49,7 +49,7 @@ PIECES = st.sampled_from(
 @example("```\n" + "a b c\n" * 30, 8, True)
 @example("# Only a heading", 8, True)
 def test_passages_are_exact_ordered_whole_and_small(text: str, size: int, markdown: bool) -> None:
-    found = cut(text, size, size // 2, markdown=markdown)
+    found = cut(text, size, size // 2, kind="markdown" if markdown else "text")
     starts = [chunk.start for chunk in found]
     ends = [chunk.end for chunk in found]
     assert starts == sorted(set(starts)) and ends == sorted(set(ends))
@@ -67,7 +67,7 @@ def test_passages_are_exact_ordered_whole_and_small(text: str, size: int, markdo
 
 def test_a_passage_carries_its_heading_path_and_never_reaches_over_a_heading() -> None:
     text = "# Pay\n\nIntro.\n\n## *When* [paid](x)\n\nMonthly.\n\n# Leave #\n\nTen days.\n"
-    found = cut(text, size=40, markdown=True)
+    found = cut(text, size=40, kind="markdown")
     assert [(c.heading, c.text) for c in found] == [
         ("Pay", "Intro."),
         ("Pay > When paid", "Monthly."),
@@ -78,7 +78,7 @@ def test_a_passage_carries_its_heading_path_and_never_reaches_over_a_heading() -
 
 def test_underlined_headings_front_matter_and_hashes_in_code() -> None:
     text = "---\ntitle: x\n---\nGuide\n=====\nText here.\n\n```sh\n# no heading\nrun\n```\n"
-    found = cut(text, size=40, markdown=True)
+    found = cut(text, size=40, kind="markdown")
     assert [c.heading for c in found] == ["", "Guide"]
     assert found[1].text == "Text here.\n\n```sh\n# no heading\nrun\n```"
 
@@ -88,17 +88,17 @@ def test_hashes_are_text_in_a_plain_file() -> None:
 
 
 def test_a_heading_with_nothing_under_it_is_kept() -> None:
-    found = cut("# One\n\nText.\n\n# Contact us\n", size=20, markdown=True)
+    found = cut("# One\n\nText.\n\n# Contact us\n", size=20, kind="markdown")
     assert found[-1].text == "# Contact us" and found[-1].heading == "Contact us"
 
 
 def test_code_that_fits_is_never_cut_and_longer_code_is_cut_between_lines() -> None:
     code = "```\nfirst call\nsecond call\n```"
     prose = "Some words come before it and they fill most of a passage here. "
-    found = cut(f"{prose}\n\n{code}\n\nMore words after.", size=20, markdown=True)
+    found = cut(f"{prose}\n\n{code}\n\nMore words after.", size=20, kind="markdown")
     assert any(code in c.text for c in found)
     lines = [f"line number {n}" for n in range(20)]
-    pieces = cut("```\n" + "\n".join(lines) + "\n```", size=12, markdown=True)
+    pieces = cut("```\n" + "\n".join(lines) + "\n```", size=12, kind="markdown")
     assert len(pieces) > 3
     whole = {line for piece in pieces for line in piece.text.splitlines()}
     assert whole == {"```", *lines}
@@ -119,13 +119,13 @@ def test_prose_is_cut_at_a_paragraph_where_that_leaves_the_passage_half_full() -
 
 
 def test_equal_passages_under_equal_headings_have_equal_hashes() -> None:
-    one, two, three = cut("# A\n\nSame.\n\n# A\n\nSame.\n\n# B\n\nSame.", markdown=True)[:3]
+    one, two, three = cut("# A\n\nSame.\n\n# A\n\nSame.\n\n# B\n\nSame.", kind="markdown")[:3]
     assert one.hash == two.hash != three.hash
 
 
 def test_a_title_is_the_root_of_the_heading_path() -> None:
     assert cut("Text.", title="Handbook")[0].heading == "Handbook"
-    found = cut("# Pay\n\nText.", title="Handbook", markdown=True)
+    found = cut("# Pay\n\nText.", title="Handbook", kind="markdown")
     assert found[0].heading == "Handbook > Pay"
 
 
@@ -141,3 +141,22 @@ def test_a_million_characters_without_a_space_are_cut_in_pieces() -> None:
 
     found = chunks("d", "x" * 1_000_000, four_each, size=200, overlap=20)
     assert len(found) == 1250 and "".join(c.text for c in found) == "x" * 1_000_000
+
+
+def test_a_passage_says_on_which_pages_it_stands() -> None:
+    text = "One two three. Four five six. Seven eight nine. Ten eleven twelve."
+    pages = (0, text.index("Five".lower()), text.index("Ten"))
+    found = chunks("d", text, word_starts, size=8, overlap=0, pages=pages)
+    assert [(c.text, c.page, c.last_page) for c in found] == [
+        ("One two three. Four five six.", 1, 2),
+        ("Seven eight nine. Ten eleven twelve.", 2, 3),
+    ]
+    assert cut("No pages.")[0].page is None
+
+
+def test_code_is_cut_between_its_items_and_an_item_that_fits_is_whole() -> None:
+    first = "import sys\n\n\ndef one(a):\n    b = a\n\n    return b\n"
+    second = "\n\ndef two(a):\n    return [\n        a,\n    ]\n"
+    found = cut(first + second, size=21, kind="code", title="d.py")
+    assert [c.text for c in found] == [first.rstrip(), second.strip()]
+    assert all(c.heading == "d.py" for c in found)

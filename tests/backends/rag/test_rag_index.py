@@ -17,7 +17,7 @@ def made(*texts: str) -> tuple[Index, Manifest]:
     rows = np.eye(len(texts), 4, dtype=np.float32)
     held = Index(chunks, vectors.built(rows), words.build(texts, "english"))
     said = Manifest(
-        version=1,
+        version=index.VERSION,
         embedder="tiny",
         embedder_path=None,
         embedder_fingerprint="f" * 32,
@@ -38,10 +38,10 @@ def made(*texts: str) -> tuple[Index, Manifest]:
 
 
 def test_what_is_published_is_read_back(tmp_path: Path) -> None:
-    place = index.publish(*made("one text", "line\u2028separator", "three"), tmp_path)
-    held, said = index.load(tmp_path)
+    said = index.publish(*made("one text", "line\u2028separator", "three"), tmp_path)
+    held, _ = index.load(tmp_path)
     assert [c.text for c in held.chunks] == ["one text", "line\u2028separator", "three"]
-    assert index.load(place)[1] == said
+    assert index.load(tmp_path / "index")[1] == said and said.generation == 1
     assert sorted(p.name for p in tmp_path.iterdir()) == ["index"]
 
 
@@ -63,18 +63,15 @@ def test_a_crash_while_writing_leaves_the_old_index(
     assert sorted(p.name for p in tmp_path.iterdir()) == ["index"]
 
 
-def test_a_crash_between_the_two_renames_leaves_the_old_index(
+def test_a_crash_before_the_manifest_is_replaced_leaves_the_old_index(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     index.publish(*made("old"), tmp_path)
-    rename = Path.rename
 
     def crash(self: Path, target: Path) -> Path:
-        if self.name == "index.new":
-            raise KeyboardInterrupt
-        return rename(self, target)
+        raise KeyboardInterrupt
 
-    monkeypatch.setattr(Path, "rename", crash)
+    monkeypatch.setattr(Path, "replace", crash)
     with pytest.raises(KeyboardInterrupt):
         index.publish(*made("new"), tmp_path)
     monkeypatch.undo()
@@ -83,12 +80,39 @@ def test_a_crash_between_the_two_renames_leaves_the_old_index(
     assert [c.text for c in index.load(tmp_path)[0].chunks] == ["new"]
 
 
+def test_a_reader_goes_on_with_the_version_that_it_has_opened(tmp_path: Path) -> None:
+    index.publish(*made("first"), tmp_path)
+    held, _ = index.load(tmp_path)
+    for text in ("second", "third", "fourth"):
+        index.publish(*made(text), tmp_path)
+    assert [chunk.text for chunk in held.chunks] == ["first"]
+    assert vectors.at(held.nearest, np.array([0]))[0].tolist() == [1, 0, 0, 0]
+    assert held.words.shares("first")[0] > 0
+    assert sorted(p.name for p in (tmp_path / "index").iterdir()) == [
+        "000003",
+        "000004",
+        "index.json",
+    ]
+
+
+def test_two_writers_are_kept_apart(tmp_path: Path) -> None:
+    index.publish(*made("one"), tmp_path)
+    with (
+        index.locked(tmp_path),
+        pytest.raises(UserError, match="another process is changing"),
+        index.locked(tmp_path),
+    ):
+        pass
+
+
 @pytest.mark.parametrize(
     "file", ["vectors.faiss", "chunks.jsonl", "index.json", "bm25/indptr.csc.index.npy"]
 )
 @pytest.mark.parametrize("harm", ["truncated", "missing"])
 def test_a_damaged_index_is_refused_in_one_line(tmp_path: Path, file: str, harm: str) -> None:
-    path = index.publish(*made("one", "two", "three"), tmp_path) / file
+    index.publish(*made("one", "two", "three"), tmp_path)
+    place = tmp_path / "index"
+    path = place / file if file == "index.json" else place / "000001" / file
     if harm == "missing":
         path.unlink()
     else:
@@ -99,15 +123,15 @@ def test_a_damaged_index_is_refused_in_one_line(tmp_path: Path, file: str, harm:
 
 
 def test_files_that_do_not_belong_together_are_refused(tmp_path: Path) -> None:
-    place = index.publish(*made("one", "two"), tmp_path)
-    lines = (place / "chunks.jsonl").read_bytes().splitlines(keepends=True)
-    (place / "chunks.jsonl").write_bytes(lines[0])
-    with pytest.raises(UserError, match=r"says 2 passages .* the files hold 1 passages, 2 vectors"):
+    said = index.publish(*made("one", "two"), tmp_path)
+    manifest = tmp_path / "index" / "index.json"
+    manifest.write_bytes(msgspec.json.encode(msgspec.structs.replace(said, passages=3)))
+    with pytest.raises(UserError, match=r"says 3 passages .* the files hold 2 passages, 2 vectors"):
         index.load(tmp_path)
 
 
 def test_another_layout_is_refused(tmp_path: Path) -> None:
     held, said = made("one")
-    index.publish(held, msgspec.structs.replace(said, version=2), tmp_path)
-    with pytest.raises(UserError, match="has layout 2, this program reads 1; build it again"):
+    index.publish(held, msgspec.structs.replace(said, version=1), tmp_path)
+    with pytest.raises(UserError, match="has layout 1, this program reads 2; build it again"):
         index.load(tmp_path)

@@ -44,7 +44,7 @@ def test_a_folder_becomes_an_index_and_answers_cite_exact_passages(
     result = checked_run(step(handbook, tiny), where)
     assert result.artefact == "index" and result.counts["documents"] == 2
     assert result.settings["retriever"] == "hybrid" and result.peak_memory_bytes
-    vectors = faiss.read_index(str(where.folder / "index" / "vectors.faiss"))
+    vectors = faiss.read_index(str(where.folder / "index" / "000001" / "vectors.faiss"))
     assert vectors.ntotal == result.counts["passages"] > 2
     assert not (where.folder / "checkpoints").exists()
     (said,) = BACKEND.predict(where.folder, ["Who must return the key?"], k=2, abstain_below=0)
@@ -76,9 +76,10 @@ def test_questions_are_measured_per_retriever_and_calibrate_the_threshold(
     )
     where = context(tmp_path)
     result = checked_run(step(handbook, tiny, questions), where)
-    names = {"recall@1", "recall@5", "recall@10", "mrr"}
+    names = {"recall@1", "recall@5", "recall@10", "mrr", "ndcg@10"}
     others = {f"{other}_{name}" for other in ("dense", "bm25") for name in names}
-    rest = {"answer_f1", "answer_contained", "answered", "abstained_unanswerable"}
+    rest = {"answer_f1", "answer_contained", "citation_precision"}
+    rest |= {"oracle_answer_f1", "answered", "abstained_unanswerable"}
     assert set(result.metrics) == names | others | rest
     assert result.metrics["recall@10"].n == 3 and result.metrics["mrr"].low is not None
     assert result.counts["questions"] == 4
@@ -116,7 +117,8 @@ def test_an_interrupted_indexing_goes_on_where_it_stopped(
     whole.mkdir()
     checked_run(step(handbook, tiny, settings=small), Context(folder=whole))
     one, other = (
-        faiss.read_index(str(f / "index" / "vectors.faiss")) for f in (where.folder, whole)
+        faiss.read_index(str(f / "index" / "000001" / "vectors.faiss"))
+        for f in (where.folder, whole)
     )
     assert np.allclose(
         one.reconstruct_n(0, one.ntotal), other.reconstruct_n(0, other.ntotal), atol=1e-5

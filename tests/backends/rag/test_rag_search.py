@@ -50,11 +50,22 @@ def test_hybrid_weighs_both_and_holds_the_candidates_of_both(
     assert scores == sorted(scores, reverse=True) and -1 <= scores[-1] <= scores[0] <= 1
 
 
-def test_hybrid_is_the_weighted_sum_of_cosine_and_share(index: Index) -> None:
+def test_hybrid_is_the_weighted_sum_over_the_best_of_each(index: Index) -> None:
     shares = index.words.shares("green apple")
-    for hit in asked(index, "green apple", "hybrid", 0.25):
-        expected = 0.25 * hit.similarity + 0.75 * shares[hit.passage]
+    found = asked(index, "green apple", "hybrid", 0.25)
+    cosine = max(hit.similarity for hit in found)
+    for hit in found:
+        expected = 0.25 * hit.similarity / cosine + 0.75 * shares[hit.passage] / shares.max()
         assert hit.score == pytest.approx(float(expected), abs=1e-6)
+
+
+def test_a_weak_find_of_words_is_not_stretched() -> None:
+    rows = np.array([1, 2], dtype=np.int64)
+    weak = search.Candidates(rows, np.array([0.5, 0.4], np.float32), np.array([0, 0.1], np.float32))
+    strong = weak._replace(shares=np.array([0, 0.6], np.float32))
+    assert search.fused(weak, 0.6)[0] > search.fused(weak, 0.6)[1]
+    assert search.fused(strong, 0.6)[0] < search.fused(strong, 0.6)[1]
+    assert search.fused(strong, 0.6).max() <= 1
 
 
 def test_no_more_than_the_depth_is_found(index: Index) -> None:

@@ -1,0 +1,142 @@
+"""What computes an embedder's vectors: torch or OpenVINO, fp32 or bf16; the fastest that agrees.
+
+OpenVINO runs the transformer only: tokeniser, prompts and pooling stay those of
+sentence-transformers, so that the vectors are the same up to rounding.
+"""
+
+import copy
+import os
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib.util import find_spec
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+from transformers.modeling_outputs import BaseModelOutput
+
+from backends.training import precision as arithmetic
+
+Engine = Literal["torch", "openvino"]
+WORTH_TURNING = 600  # texts; with fewer OpenVINO's translation costs more than it saves
+
+
+class Candidate(NamedTuple):
+    """A way to compute: the engine and the precision of its products."""
+
+    engine: Engine
+    precision: str
+
+
+def candidates(precision: str, engine: str, texts: int) -> list[Candidate]:
+    """The ways to try beside torch in fp32.
+
+    Args:
+        precision: `auto`, `fp32` or `bf16`. engine: `auto`, `torch` or `openvino`.
+        texts: how many there are to embed.
+    """
+    on_cpu = arithmetic.device() == "cpu"
+    in_bf16 = precision == "bf16" or (precision == "auto" and arithmetic.bf16("auto"))
+    kind = "bf16" if in_bf16 else "fp32"
+    turned = engine == "openvino" or (engine == "auto" and texts >= WORTH_TURNING)
+    found: list[Candidate] = []
+    if engine != "openvino" and in_bf16:
+        found.append(Candidate("torch", kind))
+    if turned and on_cpu and find_spec("openvino") is not None:
+        found.append(Candidate("openvino", kind))
+    return found
+
+
+def made(model: Any, candidate: Candidate) -> Any:
+    """A copy of a sentence-transformers model that computes so.
+
+    Raises:
+        Exception: OpenVINO has no translation for the model; the caller does without.
+    """
+    changed = copy.deepcopy(model)
+    if candidate.engine == "torch":
+        return changed.to(torch.bfloat16) if candidate.precision == "bf16" else changed
+    changed[0].model = _translated(changed[0].model, candidate.precision)
+    return changed
+
+
+def seconds(encode: Callable[[Sequence[str]], Any], texts: Sequence[str]) -> float:
+    """How long texts take, a first pass over the longest of them left out."""
+    encode(sorted(texts, key=len)[-8:])
+    begun = time.perf_counter()
+    encode(texts)
+    return time.perf_counter() - begun
+
+
+def agreement(exact: Any, other: Any) -> float:
+    """The least cosine of vectors of the same texts."""
+    return float(np.sum(exact * other, axis=1).min())
+
+
+class _Compiled(torch.nn.Module):
+    """A transformer compiled by OpenVINO, in the place of the torch one."""
+
+    def __init__(self, original: Any, compiled: Any) -> None:
+        super().__init__()
+        self.config = original.config
+        self._request = compiled.create_infer_request()
+        self._takes = {port.any_name for port in compiled.inputs}
+        # sentence-transformers asks the parameters for device and precision.
+        self.anchor = torch.nn.Parameter(torch.zeros(1), requires_grad=False)
+
+    def forward(
+        self,
+        input_ids: Any = None,
+        attention_mask: Any = None,
+        token_type_ids: Any = None,
+        **_: Any,
+    ) -> BaseModelOutput:
+        """Token vectors [batch, tokens, numbers] of token ids [batch, tokens]."""
+        given = {
+            "input_ids": input_ids,
+            "attention_mask": attention_mask,
+            "token_type_ids": token_type_ids,
+        }
+        said = self._request.infer(
+            {name: given[name].numpy() for name in self._takes}, share_inputs=True
+        )
+        return BaseModelOutput(last_hidden_state=torch.from_numpy(np.array(said[0])))
+
+
+class _States(torch.nn.Module):
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, input_ids: Any, attention_mask: Any) -> Any:
+        said = self.model(input_ids=input_ids, attention_mask=attention_mask)
+        return said.last_hidden_state
+
+
+def _translated(model: Any, precision: str) -> _Compiled:
+    with _quiet():
+        import openvino  # an extra of its own, and a second to import
+
+        example = {
+            "input_ids": torch.ones(2, 8, dtype=torch.long),
+            "attention_mask": torch.ones(2, 8, dtype=torch.long),
+        }
+        with torch.no_grad():
+            graph = openvino.convert_model(_States(model.float()).eval(), example_input=example)
+        settings = {
+            "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+        }
+        return _Compiled(model, openvino.Core().compile_model(graph, "CPU", settings))
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the tracer's warnings, and without openvino's report home."""
+    os.environ.setdefault("OPENVINO_TELEMETRY_OPT_OUT", "1")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield

@@ -1,0 +1,168 @@
+"""Other retrieval libraries as their documentation sets them up, over passages cut elsewhere.
+
+Each takes texts and a model's folder and gives `searchers`: for each configuration a function
+from a question to the places of texts, best first. A library that is not installed is left out.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+DEPTH = 50
+Search = Callable[[str], Sequence[int]]
+Searchers = dict[str, Search]
+
+
+def txtai(texts: list[str], model: str) -> Searchers:
+    """Embeddings with `hybrid=True`; sparse alone is its BM25."""
+    from txtai import Embeddings
+
+    made: Searchers = {}
+    for name, options in {
+        "dense": {"path": model},
+        "BM25": {"keyword": True},
+        "hybrid": {"path": model, "hybrid": True},
+    }.items():
+        index = Embeddings(**options)
+        index.index(enumerate(texts))
+        made[name] = lambda question, index=index: [at for at, _ in index.search(question, DEPTH)]
+    return made
+
+
+def langchain(texts: list[str], model: str) -> Searchers:
+    """FAISS and BM25Retriever, joined by EnsembleRetriever with equal weights."""
+    from langchain_classic.retrievers import EnsembleRetriever
+    from langchain_community.retrievers import BM25Retriever
+    from langchain_community.vectorstores import FAISS
+    from langchain_huggingface import HuggingFaceEmbeddings
+
+    rows = [{"at": at} for at in range(len(texts))]
+    store = FAISS.from_texts(texts, HuggingFaceEmbeddings(model_name=model), metadatas=rows)
+    dense = store.as_retriever(search_kwargs={"k": DEPTH})
+    sparse = BM25Retriever.from_texts(texts, metadatas=rows)
+    sparse.k = DEPTH
+    both = EnsembleRetriever(retrievers=[sparse, dense], weights=[0.5, 0.5])
+
+    def searching(retriever: Any) -> Search:
+        return lambda question: [one.metadata["at"] for one in retriever.invoke(question)]
+
+    return {"dense": searching(dense), "BM25": searching(sparse), "hybrid": searching(both)}
+
+
+def llama_index(texts: list[str], model: str) -> Searchers:
+    """VectorStoreIndex and BM25Retriever, joined by QueryFusionRetriever with reciprocal ranks."""
+    from llama_index.core import VectorStoreIndex
+    from llama_index.core.llms import MockLLM
+    from llama_index.core.retrievers import QueryFusionRetriever
+    from llama_index.core.schema import TextNode
+    from llama_index.embeddings.huggingface import HuggingFaceEmbedding
+    from llama_index.retrievers.bm25 import BM25Retriever
+
+    nodes = [TextNode(text=text, id_=str(at)) for at, text in enumerate(texts)]
+    index = VectorStoreIndex(nodes, embed_model=HuggingFaceEmbedding(model_name=model))
+    dense = index.as_retriever(similarity_top_k=DEPTH)
+    sparse = BM25Retriever.from_defaults(nodes=nodes, similarity_top_k=min(DEPTH, len(nodes)))
+    both = QueryFusionRetriever(
+        [dense, sparse],
+        llm=MockLLM(),
+        num_queries=1,
+        mode="reciprocal_rerank",
+        similarity_top_k=DEPTH,
+        use_async=False,
+    )
+
+    def searching(retriever: Any) -> Search:
+        return lambda question: [int(one.node.node_id) for one in retriever.retrieve(question)]
+
+    return {"dense": searching(dense), "BM25": searching(sparse), "hybrid": searching(both)}
+
+
+def haystack(texts: list[str], model: str) -> Searchers:
+    """In-memory BM25 and embedding retrievers, joined by DocumentJoiner with reciprocal ranks."""
+    from haystack import Document
+    from haystack.components.joiners import DocumentJoiner
+    from haystack.components.retrievers.in_memory import (
+        InMemoryBM25Retriever,
+        InMemoryEmbeddingRetriever,
+    )
+    from haystack.document_stores.in_memory import InMemoryDocumentStore
+    from sentence_transformers import SentenceTransformer
+
+    # The embedder components of Haystack are this library behind a face, in another package.
+    encoder = SentenceTransformer(model)
+    vectors = encoder.encode(texts, batch_size=32, show_progress_bar=False)
+    store = InMemoryDocumentStore(embedding_similarity_function="cosine")
+    store.write_documents(
+        [
+            Document(id=str(at), content=text, embedding=vector.tolist())
+            for at, (text, vector) in enumerate(zip(texts, vectors, strict=True))
+        ]
+    )
+    dense = InMemoryEmbeddingRetriever(store, top_k=DEPTH)
+    sparse = InMemoryBM25Retriever(store, top_k=DEPTH)
+    joiner = DocumentJoiner(join_mode="reciprocal_rank_fusion")
+
+    def near(question: str) -> list[Any]:
+        vector = encoder.encode(question, show_progress_bar=False).tolist()
+        found: list[Any] = dense.run(query_embedding=vector)["documents"]
+        return found
+
+    def worded(question: str) -> list[Any]:
+        found: list[Any] = sparse.run(query=question)["documents"]
+        return found
+
+    def places(documents: list[Any]) -> list[int]:
+        return [int(one.id) for one in documents]
+
+    return {
+        "dense": lambda question: places(near(question)),
+        "BM25": lambda question: places(worded(question)),
+        "hybrid": lambda question: places(
+            joiner.run(documents=[worded(question), near(question)])["documents"]
+        ),
+    }
+
+
+def txtai_dense(texts: list[str], model: str) -> None:
+    """Index texts with txtai."""
+    from txtai import Embeddings
+
+    Embeddings(path=model).index(enumerate(texts))
+
+
+def langchain_dense(texts: list[str], model: str) -> None:
+    """Index texts with LangChain and FAISS."""
+    from langchain_community.vectorstores import FAISS
+    from langchain_huggingface import HuggingFaceEmbeddings
+
+    FAISS.from_texts(texts, HuggingFaceEmbeddings(model_name=model))
+
+
+def llama_index_dense(texts: list[str], model: str) -> None:
+    """Index texts with LlamaIndex."""
+    from llama_index.core import VectorStoreIndex
+    from llama_index.core.schema import TextNode
+    from llama_index.embeddings.huggingface import HuggingFaceEmbedding
+
+    nodes = [TextNode(text=text) for text in texts]
+    VectorStoreIndex(nodes, embed_model=HuggingFaceEmbedding(model_name=model))
+
+
+def indexers() -> Iterator[tuple[str, Callable[[list[str], str], None]]]:
+    """What indexes texts by their embeddings, of the libraries that are here."""
+    from importlib.util import find_spec
+
+    if find_spec("txtai"):
+        yield "txtai", txtai_dense
+    if find_spec("langchain_community"):
+        yield "LangChain", langchain_dense
+    if find_spec("llama_index"):
+        yield "LlamaIndex", llama_index_dense
+
+
+def installed() -> Iterator[tuple[str, Callable[[list[str], str], Searchers]]]:
+    """The libraries that are here."""
+    from importlib.util import find_spec
+
+    for make in (txtai, langchain, llama_index, haystack):
+        if find_spec({"langchain": "langchain_community"}.get(make.__name__, make.__name__)):
+            yield make.__name__, make
