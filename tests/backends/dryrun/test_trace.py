@@ -5,9 +5,12 @@ from typing import Any
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from backends import dryrun
 from backends.dryrun import Request, measurement, tracing
+from backends.dryrun.autocast import CudaAutocast
+from backends.dryrun.likeness import of_cuda
 from backends.dryrun.live import Recorder
 from backends.dryrun.models import depth
 from knowledge import methods, models
@@ -50,6 +53,8 @@ REAL = [
     request(LLAMA, method="grpo", new_tokens=16, completions=2),
     request(LLAMA, method="inference", new_tokens=8),
     request(BERT, method="head-ft"),
+    request(BERT, method="head-ft", autocast=True),
+    request(T5, autocast=True),
     request(T5),
     request(MIXTRAL, method="lora"),
 ]
@@ -184,6 +189,25 @@ def test_dropout_in_attention_keeps_no_scores_as_on_a_gpu() -> None:
     )
     kept = [one.by_kind["saved activations"] for one in (short, long)]
     assert kept[1] == pytest.approx(4 * kept[0], rel=0.02)
+
+
+def test_autocast_has_cudas_list_of_operators_in_fp32() -> None:
+    recorder = Recorder(block=1)
+    with (
+        FakeTensorMode(), of_cuda(recorder), CudaAutocast(), recorder,
+        torch.autocast("cpu", torch.bfloat16),
+    ):  # fmt: skip
+        x = torch.empty(8, 1000, dtype=torch.bfloat16, requires_grad=True)
+        ids = torch.zeros(8, dtype=torch.long)
+        norm = torch.nn.functional.layer_norm(x, (1000,), torch.ones(1000))
+        assert norm.dtype == torch.float32  # bf16 on a processor
+        assert torch.nn.functional.linear(x, torch.ones(4, 1000)).dtype == torch.bfloat16
+        del norm
+        before = recorder.now
+        loss = torch.nn.functional.cross_entropy(x, ids)
+        kept = recorder.now - before
+    assert loss.dtype == torch.float32
+    assert kept == pytest.approx(8 * 1000 * 4, abs=100)  # one copy in fp32, not two
 
 
 def test_grouped_keys_stay_grouped() -> None:
