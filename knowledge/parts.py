@@ -26,6 +26,10 @@ class Code(msgspec.Struct, frozen=True, kw_only=True):
     """A learned relative bias is added to the scores, and kept for each layer."""
     masked: bool = False
     """The mask is written out for each layer even where a causal kernel would do."""
+    returns_scores: bool = False
+    """A block hands its scores on, so that they live until the next block has its own."""
+    narrow_loss: bool = False
+    """The loss reads logits as they are, without an upcast."""
     scaled_queries: bool = False
     scaled_residual: bool = False
     """What a sublayer gives is multiplied before it is added."""

@@ -36,7 +36,9 @@ class Moment(NamedTuple):
 def moments(w: Workload) -> Iterator[Moment]:
     """Every moment that may be the peak of the job."""
     for stage in sharding.stages(w):
-        always = (*states.static(w, stage), Part("workspace", WORKSPACE, "of the matrix library"))
+        threads = 1 + w.trains
+        workspace = Part("workspace", threads * WORKSPACE, "of the matrix library, one a thread")
+        always = (*states.static(w, stage), workspace)
         if w.moment != "peak":
             grads = _held_gradients(w, stage) if w.trains and w.moment == "static" else ()
             yield Moment(w.moment, (*always, *grads, *_lingering(w)))
@@ -45,7 +47,7 @@ def moments(w: Workload) -> Iterator[Moment]:
             if phase == "training":
                 yield from training(w, stage, always)
             elif phase == "generation":
-                yield generation(w, always)
+                yield from generation(w, always)
             elif phase == "scoring" and w.scores:
                 yield from scoring(w, always)
 
@@ -151,38 +153,44 @@ def _part(w: Workload, line: str, size: float) -> Part:
     return Part(line, size, why, SAVED, sort="activation")
 
 
-def generation(w: Workload, always: tuple[Part, ...]) -> Moment:
-    """Writing answers: the cache of prompt and answer, one block's work, a row of logits."""
-    shape = sizes.shape(w)._replace(head="none")
-    # A sequence that is learnt from counts its answer already.
-    length = w.span if w.trains else w.span + w.new_tokens
-    cache = w.sequences * w.arch.kv_bytes(int(length), w.kv_bits) / w.split.tensor
-    cache = cache / w.split.pipeline / (w.split.weights if not w.trains else 1)
-    parts = [Part("key-value cache", cache,
-                  f"{w.sequences:g} x {length:g} tokens x "
-                  f"{w.arch.kv_bytes_per_token(w.kv_bits):.0f} B",
-                  CACHE, sort="cache")]  # fmt: skip
-    if w.engine.cache == "grown" and w.new_tokens and cache:
-        parts.append(
-            Part(
-                "growing the cache",
-                2 * cache / w.layers,
-                "a layer's copy while it grows",
-                sort="cache",
-            )
-        )
-    work = max(
-        sum(lines.values())
-        for _, lines in _pass(w, "last", shape, passes.forward(shape, sizes.stacks(w)[0]))
-    )
+def generation(w: Workload, always: tuple[Part, ...]) -> Iterator[Moment]:
+    """Reading the prompt, and writing the answer beside the cache of both."""
+    cache = _cache(w)
     logits_tokens = w.batch_tokens if w.engine.prefill_logits == "all" else w.sequences
     logits = logits_tokens * w.outputs * (w.numbers.compute + 4.0) / w.split.tensor
-    parts.append(
-        Part(
-            "prefill", larger(work, logits), "one block's tensors, or the logits", sort="activation"
-        )
-    )
-    return Moment("generation", (*always, *parts, *_unpacked(w)))
+    work = larger(_read(w), logits)
+    # An encoder has read before its decoder caches anything.
+    beside = () if w.arch.decoder_layers else cache
+    prefill = Part("prefill", work, "one block's tensors, or the logits", sort="activation")
+    yield Moment("generation", (*always, *beside, prefill, *_unpacked(w)))
+    if w.arch.decoder_layers:
+        row = Part("logits", logits, "of the last token", sort="activation")
+        yield Moment("generation", (*always, *cache, row, *_unpacked(w)))
+
+
+def _cache(w: Workload) -> tuple[Part, ...]:
+    """Keys and values; a cache that grows keeps windowed layers whole and is copied as it does."""
+    # A sequence that is learnt from counts its answer already.
+    length = w.span if w.trains else w.span + w.new_tokens
+    per = w.arch.kv_bytes_per_token(w.kv_bits)
+    grown = w.engine.cache == "grown"
+    each = per * length if grown else w.arch.kv_bytes(int(length), w.kv_bits)
+    cache = w.sequences * each / w.split.tensor
+    cache = cache / w.split.pipeline / (w.split.weights if not w.trains else 1)
+    why = f"{w.sequences:g} x {length:g} tokens x {per:.0f} B"
+    parts = [Part("key-value cache", cache, why, CACHE, sort="cache")]
+    if grown and w.new_tokens and cache:
+        copy = 2 * cache / w.layers
+        parts.append(Part("growing the cache", copy, "a layer's copy while it grows", sort="cache"))
+    return tuple(parts)
+
+
+def _read(w: Workload) -> float:
+    """The most that reading the prompt holds beside weights and cache [bytes]."""
+    shape = sizes.shape(w)._replace(head="none")
+    stacks = tuple(stack for stack in sizes.stacks(w)[0] if not stack.decoder)
+    passed = _pass(w, "last", shape, passes.forward(shape, stacks))
+    return max(sum(lines.values()) for _, lines in passed)
 
 
 def scoring(w: Workload, always: tuple[Part, ...]) -> Iterator[Moment]:

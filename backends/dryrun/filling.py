@@ -9,6 +9,9 @@ from torch import nn
 from backends.dryrun.bundle import Bundle
 from backends.dryrun.live import Recorder
 
+ON_HOST = frozenset({"boft_P"})
+"""Buffers that PEFT leaves in host memory and copies over when it needs them."""
+
 
 def filled(recorder: Recorder, bundle: Bundle) -> None:
     """Give models on meta their storages and count them; what was shared stays shared.
@@ -28,7 +31,8 @@ def filled(recorder: Recorder, bundle: Bundle) -> None:
                         if id(tensor) not in made:  # the old one is kept, so that its id is
                             made[id(tensor)] = (tensor, _there(tensor, recorder))
                         place[key] = made[id(tensor)][1]
-                        recorder.add(place[key], kind, kind)
+                        if key not in ON_HOST:
+                            recorder.add(place[key], kind, kind)
             recorder.leave(name)
 
 

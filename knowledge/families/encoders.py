@@ -49,7 +49,7 @@ POST_NORM: dict[str, Any] = {
     "qkv_bias": True,
     "o_bias": True,
     "mlp_bias": True,
-    "code": Code(norm="kernel"),
+    "code": Code(norm="kernel", narrow_loss=True),
 }
 
 
@@ -122,7 +122,7 @@ def mpnet(k: Keys) -> Architecture:
     fields = bertlike(k)
     places = learned(k, fields["hidden"], reserved=2)
     places["position_parameters"] += k.count("relative_attention_num_buckets") * fields["heads"]
-    code = Code(norm="kernel", attention="eager")
+    code = Code(norm="kernel", attention="eager", biased=True, narrow_loss=True)
     return Architecture(**{**fields, **places, "positions": "relative", "code": code}, pooler=True)
 
 
@@ -143,7 +143,7 @@ def deberta(k: Keys) -> Architecture:
     if k.flag("relative_attention", default=False):
         parameters += _disentangled(k, fields["layers"], hidden)
     return Architecture(
-        **{**fields, "code": Code(norm="kernel", attention="disentangled")},
+        **{**fields, "code": Code(norm="kernel", attention="disentangled", narrow_loss=True)},
         positions="disentangled",
         context=rows,
         position_parameters=parameters,

@@ -37,7 +37,7 @@ def t5(k: Keys) -> Architecture:
         gated=form.startswith("gated-"),
         # transformers reads "gated-gelu" as "gated-gelu_new".
         activation=form.removeprefix("gated-").replace("gelu", "gelu_new"),
-        code=Code(norm="narrow", biased=True, inner_dropout=True, caches=True),
+        code=Code(norm="narrow", biased=True, inner_dropout=True, caches=True, narrow_loss=True),
         dropout=k.share("dropout_rate", default=0.1),
         attention_dropout=k.share("dropout_rate", default=0.1),
     )

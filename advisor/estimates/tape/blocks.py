@@ -157,8 +157,6 @@ class Transformer:
         acts = "" if self.change is None else self.change.acts
         if self.change is not None and acts == "prefix" and not memory:
             k, v = changes.prefixed(g, self.change, k, v)
-            if s.grouped:
-                k, v = layers.copied(g, k, q.symbol), layers.copied(g, v, q.symbol)
         x = self._mixed(g, q, k, v, cross=bool(memory))
         if self.change is not None and acts == "prompts" and not memory:
             more = self.linear(g, "o", changes.prompted(g, self.change, q))
@@ -228,6 +226,8 @@ class Transformer:
                 k, v = layers.copied(g, k, q.symbol), layers.copied(g, v, q.symbol)
             written = self.masked or (self.change is not None and self.change.acts == "prefix")
             mask = "M*a" if s.code.biased and not cross else "T*S" if written else None
+            if written and s.grouped:
+                k, v = layers.copied(g, k, q.symbol), layers.copied(g, v, q.symbol)
             out = layers.fused_attention(g, q, k, v, mask)
             # The flash kernel gives its output in the layout of joined queries.
             joined = s.latent or (s.rotary and s.code.rotation in ("part", "pairs"))
@@ -239,12 +239,13 @@ class Transformer:
             return layers.sink_attention(g, q, k, v)
         if kind == "wide":
             q, k = layers.cast(g, q, layers.FP32), layers.cast(g, k, layers.FP32)
-        rows = layers.compared(g, q, k) if kind == "disentangled" else ()
+        if kind == "disentangled":
+            return layers.disentangled_attention(g, q, k, v, dropout=s.attention_dropout)
         return layers.eager_attention(
-            g, q, k, v, *rows,
+            g, q, k, v,
             upcasts=s.kind == "decoder",
             repeats=s.grouped, dropout=s.attention_dropout, softcap=s.softcap,
-            masked=self.causal, width=s.compute,
+            masked=self.causal, width=s.compute, returns=s.code.returns_scores,
         )  # fmt: skip
 
     def mlp(self, g: Graph, x: Tensor, prefix: str = "") -> Tensor:

@@ -49,6 +49,8 @@ class Graph:
         self.cached: dict[Symbol, Storage] = {}
         """Weights cast for autocast, until it ends."""
         self.caches_casts = True
+        self.scores: Tensor | None = None
+        """Scores that the last block handed on."""
         self.accumulates = False
         """Gradients of parameters are there already and are added to."""
         self._rising = False

@@ -190,7 +190,12 @@ def fused_attention(g: Graph, q: Tensor, k: Tensor, v: Tensor, mask: str | None 
     out = Storage(g, (g.line, shape.symbol), shape.bytes)
     sums_of_queries = [Made(q.symbol, FP32), Made("T*a", FP32)]
     every_head = [Made(q.symbol, q.bytes)] * 2 * (k.symbol != q.symbol)
-    masks = [Storage(g, (g.line, mask), q.bytes)] if mask else []
+    masks = []
+    if mask:
+        # Zeros, and what fills them.
+        zeros = g.new(Made(mask, q.bytes))
+        masks.append(Storage(g, (g.line, mask), q.bytes))
+        del zeros
     return g.op(shape, [q, k, v], saves=[q, k, v, out, sums, *masks], into=out,
                 temporaries=[*sums_of_queries, *every_head])  # fmt: skip
 
@@ -200,19 +205,19 @@ def eager_attention(
     q: Tensor,
     k: Tensor,
     v: Tensor,
-    *more: Tensor,
     upcasts: bool,
     repeats: bool,
     dropout: bool,
     softcap: bool,
     masked: bool,
     width: float,
+    returns: bool = False,
 ) -> Tensor:
     """Attention that forms its scores and keeps their softmax.
 
     Args:
-        more: further scores that are added.
         width: bytes of a number of the softmax that multiplies the values.
+        returns: the block hands its scores on.
 
     Source: the functions eager_attention_forward of transformers 5.23.
     """
@@ -225,13 +230,13 @@ def eager_attention(
         weights = copied(g, weights)
         weights = _kept(g, weights)
         weights = copied(g, weights)
-    for other in more:
-        weights = total(g, weights, other)
     if masked:
         weights = g.op(scores, [weights], passes=True)
     weights = cast(g, softmax(g, weights, upcasts=upcasts), width)
     if dropout:
         weights = dropped(g, weights)
+    if returns and not g.recording:
+        g.scores = weights
     mixed = Made(v.symbol if v.symbol == "T*o" else q.symbol, width)
     out = g.op(mixed, [weights, v], saves=[weights, v])
     return copied(g, out)
@@ -244,7 +249,7 @@ def math_attention(g: Graph, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """
     width = q.bytes
     q, k, v = (cast(g, x, FP32) for x in (q, k, v))
-    q, k = copied(g, q), copied(g, k)
+    q, k, v = copied(g, q), copied(g, k, q.symbol), copied(g, v, q.symbol)
     weights = g.op(Made("T*S*a", FP32), [q, k], saves=[q, k])
     weights = g.op(weights.shape, [weights], passes=True)
     weights = _kept(g, weights)
@@ -267,29 +272,48 @@ def sink_attention(g: Graph, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     return copied(g, g.op(q.shape, [weights, v], saves=[weights, v]))
 
 
-def compared(g: Graph, q: Tensor, k: Tensor) -> tuple[Tensor, ...]:
-    """Scores of queries and keys against a table of relative positions, both ways.
+def disentangled_attention(g: Graph, q: Tensor, k: Tensor, v: Tensor, *, dropout: bool) -> Tensor:
+    """Attention whose queries and keys are also compared with relative positions, both ways.
 
-    Source: DisentangledSelfAttention.disentangled_attention_bias in transformers 5.23.
+    Source: DisentangledSelfAttention in transformers 5.23.
     """
-    found = []
-    for x in (q, k):
-        table = g.new(Made("B*D*q", x.bytes))
-        raw = g.op(Made("T*D*a", x.bytes), [x], saves=[table, x])
+    scores = Made("T*S*a", q.bytes)
+    scaled = copied(g, k)
+    weights = g.op(scores, [q, scaled], saves=[q, scaled])
+    del scaled
+    positions = g.new(Made("D*h", q.bytes))
+    bias = None
+    tables = [g.new(Made("B*D*q", q.bytes)) for _ in "qk"]
+    for x, table in zip((q, k), tables, strict=True):
+        raw = g.op(Made("T*D*a", x.bytes), [x], saves=[table, x, positions])
         index = Storage(g, (g.line, "M"), 8.0)
-        chosen = g.op(Made("T*S*a", x.bytes), [raw], saves=[raw, index])
-        found.append(copied(g, chosen))
-        del table, raw, index, chosen
-    return (total(g, *found),)
+        chosen = g.op(scores, [raw], saves=[index])
+        del raw, index
+        part = copied(g, chosen)
+        del chosen
+        bias = copied(g, part) if bias is None else g.op(
+            scores, [bias, part], passes=True, into=bias.storage)  # fmt: skip
+        del part
+    assert bias is not None
+    weights = total(g, weights, bias)
+    del bias, positions, tables, table
+    mask = Storage(g, (g.line, "T*S"), BYTE)
+    weights = g.op(scores, [weights], saves=[mask])
+    weights = softmax(g, weights, upcasts=False)
+    if dropout:
+        weights = dropped(g, weights)
+    return copied(g, g.op(q.shape, [weights, v], saves=[weights, v]))
 
 
 def softmax(g: Graph, x: Tensor, *, upcasts: bool) -> Tensor:
-    """Softmax of scores: keeps what it gives, in fp32 if it is computed so."""
+    """Softmax of scores: keeps what it gives, in fp32 if it is computed so.
+
+    Source: aten::_softmax reads 16-bit scores without an upcast copy.
+    """
     width = x.bytes
-    if upcasts:
-        x = cast(g, x, FP32)
-    x = _kept(g, x)
-    return cast(g, x, width)
+    shape = Made(x.symbol, FP32 if upcasts else width)
+    out = Storage(g, (g.line, shape.symbol), shape.bytes)
+    return cast(g, g.op(shape, [x], saves=[out], into=out), width)
 
 
 def _kept(g: Graph, x: Tensor) -> Tensor:

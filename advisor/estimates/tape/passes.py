@@ -78,13 +78,18 @@ class _Pass:
         g = self.g
         memory: Tensor | None = None
         x = self._embedded()
+        # Variables of the model's code that live as long as its pass through the blocks.
+        alive = self._variables(x)
         for stack in self.stacks:
             if stack.decoder and memory is None and self.s.kind == "encoder-decoder":
                 memory = self._ended(x)
                 x = self._embedded()
+                alive = self._variables(x)
             before = dict(g.live)
             x = self._through(stack, x, memory)
             self.kept[stack.name] = _difference(g.live, before)
+        alive.clear()
+        g.scores = None
         g.enter("loss")
         with g.billed(LOSS):
             loss = self._loss(x)
@@ -115,6 +120,20 @@ class _Pass:
         if s.embedding_norm:
             x = Transformer(s, trains=s.trained_embedding).norm(g, x)
         return layers.dropped(g, x) if s.dropout and s.learned_positions else x
+
+    def _variables(self, x: Tensor) -> list[Tensor]:
+        """What lives through all blocks: the embeddings, and a bias that all add to their scores.
+
+        A pass that is recorded keeps the embeddings anyway.
+        """
+        g, s = self.g, self.s
+        scores = Made("T*S*a", s.compute)
+        if s.code.returns_scores and not g.recording:
+            g.scores = g.new(scores)
+        alive = [] if g.recording else [g.new(x.shape)]
+        if s.code.biased:
+            alive.append(g.new(Made("M*a", s.compute) if s.code.attention == "any" else scores))
+        return alive
 
     def _replaced(self, x: Tensor) -> Tensor:
         """Rows of the embedding replaced: the whole matrix is written anew, for a tied head too."""
@@ -228,8 +247,7 @@ class _Pass:
             rest = s.loss_bytes - logits.bytes
             kept = [Storage(g, (LOSS, logits.symbol), rest)] if rest > 0 else []
             return g.op(Made("one", 4.0), [logits], saves=kept)
-        # Decoders upcast their logits first; the older classes do not.
-        wide = layers.cast(g, logits, 4.0) if s.kind == "decoder" else logits
+        wide = logits if s.code.narrow_loss else layers.cast(g, logits, 4.0)
         del logits
         out = Storage(g, (LOSS, wide.symbol), wide.bytes)
         soft = g.op(wide.shape, [wide], saves=[out], into=out)
