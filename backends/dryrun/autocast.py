@@ -16,43 +16,24 @@ class CudaAutocast(TorchFunctionMode):
     """
 
     OPS = frozenset(
-        [
-            "exp",
-            "log",
-            "log1p",
-            "pow",
-            "__pow__",
-            "__rpow__",
-            "rsqrt",
-            "reciprocal",
-            "layer_norm",
-            "group_norm",
-            "softmax",
-            "log_softmax",
-            "cumsum",
-            "prod",
-            "sum",
-            "norm",
-            "cross_entropy",
-            "nll_loss",
-            "mse_loss",
-            "kl_div",
-            "softplus",
-            "logsumexp",
-            "cosine_similarity",
-            "l1_loss",
-            "smooth_l1_loss",
-            "huber_loss",
-            "binary_cross_entropy_with_logits",
-        ]
+        "exp log log1p pow __pow__ __rpow__ rsqrt reciprocal layer_norm group_norm softmax "  # noqa: SIM905
+        "log_softmax norm cross_entropy nll_loss mse_loss kl_div softplus logsumexp "
+        "cosine_similarity l1_loss smooth_l1_loss huber_loss "
+        "binary_cross_entropy_with_logits".split()
     )
+    REDUCTIONS = frozenset(("sum", "prod", "cumsum"))
+    """These read 16 bits and add up in fp32."""
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         kwargs = kwargs or {}
         name = getattr(func, "__name__", "")
-        if name in self.OPS and torch.is_autocast_enabled("cpu"):
+        if not torch.is_autocast_enabled("cpu"):
+            return func(*args, **kwargs)
+        if name in self.REDUCTIONS and args and args[0].dtype in LOW:
+            return func(*args, **({"dtype": torch.float32} | kwargs))
+        if name in self.OPS:
             fused = _into_fp32(name, args, kwargs)
             if fused is not None:
                 return fused

@@ -77,7 +77,7 @@ WHOLE = [
     ("gemma-3-270m", "lora", "none"), ("bert-base-uncased", "head-ft", "none"),
     ("t5-small", "full-ft", "none"), ("qwen1.5-moe-a2.7b", "lora", "none"),
     ("smollm2-135m", "ppo", "none"), ("modernbert-base", "full-ft", "selective"),
-    ("smollm2-135m", "inference", "none"),
+    ("smollm2-135m", "inference", "none"), ("gpt2", "llamapro", "none"),
 ]  # fmt: skip
 
 
@@ -146,7 +146,7 @@ def test_every_method_with_a_training_step_is_traced_or_refused_in_words(method:
     config = {**LLAMA, "hidden_size": 512, "intermediate_size": 1024, "num_key_value_heads": 8}
     quant = "nf4" if methods.find(method).quant == "must" else "none"
     job = Request(config=config, method=method, quant=quant, seq_len=32, train="all")
-    if method in ("llamapro", "llama-adapter-v2", "shira"):
+    if method in ("llama-adapter-v2", "shira"):
         with pytest.raises(UserError, match="cannot be traced"):
             dryrun.trace(job)
     else:
@@ -226,7 +226,9 @@ def test_grouped_keys_stay_grouped() -> None:
         ({"config": {"hidden_size": 8}}, "no model_type"),
         ({"config": {"model_type": "lama"}}, "llama"),
         ({"config": {"model_type": "mine", "auto_map": {"AutoModel": "x"}}}, "code from the hub"),
-        ({"config": LLAMA, "method": "llamapro"}, "cannot be traced"),
+        ({"config": LLAMA, "method": "llama-adapter-v2"}, "cannot be traced"),
+        ({"config": LLAMA, "method": "llamapro", "quant": "nf4"}, "LLaMA Pro"),
+        ({"config": T5, "method": "llamapro"}, "LLaMA Pro"),
         ({"config": LLAMA, "method": "rag"}, "runs no model"),
         ({"config": LLAMA, "method": "lora", "lora_targets": "nonsense"}, "nonsense"),
         ({"config": LLAMA, "method": "qlora"}, "needs quant"),
