@@ -1,5 +1,7 @@
 """The trace is held against allocation events of real runs, and against itself at other depths."""
 
+import subprocess
+import sys
 import time
 from typing import Any
 
@@ -125,9 +127,15 @@ def test_eight_ranks_hold_an_eighth_each_between_steps() -> None:
 
 
 def test_sharded_depths_tell_the_whole() -> None:
-    config = models.find("smollm2-135m").config
+    config = {**LLAMA, "num_hidden_layers": 9}
     job = Request(config=config, method="lora", sharding="fsdp", n_gpus=4, seq_len=64)
     assert dryrun.trace(job).phases == pytest.approx(dryrun.trace(job, whole=True).phases, rel=1e-3)
+
+
+def test_the_face_is_light() -> None:
+    code = "import sys, backends.dryrun; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"torch", "transformers", "numpy", "advisor"} & set(done.stdout.split())
 
 
 def test_optimizers_keep_what_they_keep() -> None:
