@@ -112,6 +112,9 @@ def job(model: str, method: str, setting: str, point: str) -> Job:
     }  # fmt: skip
     if "generation" in how.phases:
         said["new_tokens"] = length // 4 if how.trains != "nothing" else 0
+    if row.architecture().experts is not None and how.targets:
+        # Experts are one parameter for all of them, which adapters of linears leave alone.
+        said["lora_targets"] = "attention"
     if how.trains == "head":
         said |= {"train": "all", "classes": 2}
     return settled(said | SETTINGS[setting])

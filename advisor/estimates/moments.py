@@ -10,6 +10,7 @@ from advisor.estimates.tape import passes
 from advisor.estimates.tape.passes import Peak
 from advisor.estimates.tape.shape import Shape
 from advisor.estimates.tape.tensors import ACTIVATIONS, BACKWARD, CASTED, GRADIENTS, RECOMPUTED
+from advisor.estimates.tape.tensors import LOSS as LOGITS
 from advisor.estimates.workload import Workload
 from knowledge import constants
 
@@ -111,7 +112,9 @@ def _pass(
         share = 0.5
     each = {name: (count + 1) / w.split.pipeline for name, count in more.items()}
     kept = {name: (count * flight - 1) * share for name, count in each.items()}
-    trained = {name: count - 1 for name, count in each.items()}
+    # Blocks that share their weights share their gradients.
+    own = w.arch.shared_groups / w.arch.layers if w.arch.shared_groups else 1.0
+    trained = {name: count * own - 1 for name, count in each.items()}
     for peak in peaks:
         window = peak.window.split()[0]
         if stage == "first" and window == "loss":
@@ -139,7 +142,7 @@ def _reduced(w: Workload, shape: Shape, grads: float) -> float:
 
 def _part(w: Workload, line: str, size: float) -> Part:
     """A line of the passes as a part of the bill."""
-    if line == passes.LOSS:
+    if line == LOGITS:
         why = f"{w.batch_tokens:g} tokens x {w.outputs:g} x {w.loss_bytes:g} B at its most"
         return Part(line, size, why, LOSS, sort="loss")
     if line == GRADIENTS:

@@ -70,6 +70,8 @@ def fitted(rows: Iterable[Held], start: Constants) -> Constants:
     """
     listed = tuple(rows)
     found = dict(start)
+    if not listed:
+        return found
     shares = [
         row.measured / figure(row._replace(metric="allocated"), found).mid
         for row in listed

@@ -111,6 +111,15 @@ def _lora(**more: Any) -> Callable[[Wanted], peft.PeftConfig]:
     return make
 
 
+def _osf(w: Wanted) -> peft.PeftConfig:
+    """PEFT counts the directions that stay, a job those that train."""
+    sizes = dict(w.model.named_modules())
+    kept = {name: min(sizes[name].weight.shape) - w.rank for name in w.targets}
+    return peft.OSFConfig(
+        effective_rank=max(kept.values()), rank_pattern=kept, target_modules=w.targets
+    )
+
+
 def _fourierft(w: Wanted) -> peft.PeftConfig:
     return peft.FourierFTConfig(n_frequency=w.size("block", 1000), target_modules=w.targets)
 
@@ -163,7 +172,7 @@ MAKERS: Mapping[str, Callable[[Wanted], peft.PeftConfig]] = {
     "boft": lambda w: peft.BOFTConfig(
         boft_block_size=w.size("block", 4), target_modules=w.targets
     ),
-    "osf": lambda w: peft.OSFConfig(effective_rank=w.rank, target_modules=w.targets),
+    "osf": _osf,
     "ln-tuning": lambda w: peft.LNTuningConfig(target_modules=norms(w.model)),
     "trainable-tokens": lambda w: peft.TrainableTokensConfig(token_indices=list(range(w.tokens))),
     "soft-prompt": lambda w: peft.PromptTuningConfig(num_virtual_tokens=w.tokens),

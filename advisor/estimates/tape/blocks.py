@@ -4,7 +4,7 @@ One program serves all families: which steps it takes follows from the architect
 from `Code`. Engines with kernels of their own skip steps.
 """
 
-from advisor.estimates.tape import changes, layers
+from advisor.estimates.tape import attention, changes, layers
 from advisor.estimates.tape.graph import Graph
 from advisor.estimates.tape.shape import Shape
 from advisor.estimates.tape.tensors import Made, Tensor
@@ -185,8 +185,8 @@ class Transformer:
             q = self.norm(g, q)
             k = self.norm(g, k)
         if s.rotary and not memory:
-            q2 = layers.rotated(g, q, s.code.rotation)
-            k2 = layers.rotated(g, k, s.code.rotation)
+            q2 = attention.rotated(g, q, s.code.rotation)
+            k2 = attention.rotated(g, k, s.code.rotation)
             q, k = q2, k2
             del q2, k2
             if s.code.scaled_queries:
@@ -209,8 +209,8 @@ class Transformer:
         small = self.linear(g, "kv_a", x)
         content, place = g.parts(small, ("T*cn", "T*cr"))
         content = self.norm(g, content)
-        turned = layers.rotated(g, turning, s.code.rotation)
-        shared = layers.rotated(g, place, s.code.rotation)
+        turned = attention.rotated(g, turning, s.code.rotation)
+        shared = attention.rotated(g, place, s.code.rotation)
         del turning, place
         queries = g.op(Made("T*q", q.bytes), [still, turned], passes=True)
         keys_values = self.linear(g, "kv_b", content)
@@ -228,20 +228,20 @@ class Transformer:
             mask = "M*a" if s.code.biased and not cross else "T*S" if written else None
             if written and s.grouped:
                 k, v = layers.copied(g, k, q.symbol), layers.copied(g, v, q.symbol)
-            out = layers.fused_attention(g, q, k, v, mask)
+            out = attention.fused_attention(g, q, k, v, mask)
             # The flash kernel gives its output in the layout of joined queries.
             joined = s.latent or (s.rotary and s.code.rotation in ("part", "pairs"))
             flash = mask is None and q.bytes < layers.FP32
             return layers.copied(g, out) if joined and flash else out
         if kind == "math":
-            return layers.math_attention(g, q, k, v)
+            return attention.math_attention(g, q, k, v)
         if kind == "sinks":
-            return layers.sink_attention(g, q, k, v)
+            return attention.sink_attention(g, q, k, v)
         if kind == "wide":
             q, k = layers.cast(g, q, layers.FP32), layers.cast(g, k, layers.FP32)
         if kind == "disentangled":
-            return layers.disentangled_attention(g, q, k, v, dropout=s.attention_dropout)
-        return layers.eager_attention(
+            return attention.disentangled_attention(g, q, k, v, dropout=s.attention_dropout)
+        return attention.eager_attention(
             g, q, k, v,
             upcasts=s.kind == "decoder",
             repeats=s.grouped, dropout=s.attention_dropout, softcap=s.softcap,
@@ -310,7 +310,7 @@ class Transformer:
         scores = layers.linear(
             g, x, "l", weight=self.s.weight, compute=self.s.compute, trains=self.base, bias=False
         )
-        scores = layers.softmax(g, scores, upcasts=True)
+        scores = attention.softmax(g, scores, upcasts=True)
         return g.op(Made("E", scores.bytes), [scores])
 
     def _grouped(self, g: Graph, x: Tensor, out: str, matrix: str) -> Tensor:

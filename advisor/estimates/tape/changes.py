@@ -6,7 +6,7 @@ https://arxiv.org/abs/2110.04366 (parallel ones).
 
 from typing import NamedTuple
 
-from advisor.estimates.tape import layers
+from advisor.estimates.tape import attention, layers
 from advisor.estimates.tape.graph import Graph
 from advisor.estimates.tape.tensors import Made, Tensor
 
@@ -151,6 +151,6 @@ def prompted(g: Graph, c: Change, q: Tensor) -> Tensor:
     again = layers.copied(g, q)
     scores = Made("T*v*a", q.bytes)
     weights = layers.copied(g, g.op(scores, [again, keys], saves=[again, keys]))
-    weights = layers.softmax(g, weights, upcasts=True)
+    weights = attention.softmax(g, weights, upcasts=True)
     gated = g.op(scores, [weights], saves=[weights])
     return layers.copied(g, g.op(q.shape, [gated, values], saves=[gated, values]))

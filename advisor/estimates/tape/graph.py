@@ -20,6 +20,7 @@ from advisor.estimates.tape.tensors import (
     BACKWARD,
     CASTED,
     GRADIENTS,
+    LOSS,
     RECOMPUTED,
     Amounts,
     Checkpoint,
@@ -116,7 +117,7 @@ class Graph:
         out = Tensor(storage, shape)
         flows = [x for x in inputs if x.node is not None]
         if self.recording and (flows or parameters or leaf):
-            node = Node(next(self._order))
+            node = Node(next(self._order), LOSS if self.line == LOSS else BACKWARD)
             node.saved = [x.storage if isinstance(x, Tensor) else x for x in saves]
             node.edges = [Edge(x.node, x.shape, passes) for x in flows if x.node is not None]
             node.parameters, node.temporaries = tuple(parameters), tuple(temporaries)
@@ -210,13 +211,13 @@ class Graph:
             node.edges = []
 
     def _gradients(self, node: Node, arrived: Tensor) -> list[tuple[Node, Tensor]]:
-        own = [Storage(self, (BACKWARD, m.symbol), m.bytes) for m in node.temporaries]
+        own = [Storage(self, (node.line, m.symbol), m.bytes) for m in node.temporaries]
         made = [
             (
                 edge.node,
                 Tensor(arrived.storage, edge.shape)
                 if edge.passed
-                else self.new(edge.shape, BACKWARD),
+                else self.new(edge.shape, node.line),
             )
             for edge in node.edges
         ]

@@ -13,9 +13,8 @@ from advisor.estimates.tape import layers
 from advisor.estimates.tape.blocks import Transformer
 from advisor.estimates.tape.graph import Graph
 from advisor.estimates.tape.shape import Shape
-from advisor.estimates.tape.tensors import GRADIENTS, Amounts, Made, Storage, Tensor
+from advisor.estimates.tape.tensors import GRADIENTS, LOSS, Amounts, Made, Storage, Tensor
 
-LOSS = "logits and loss"
 TRANSFORMERS = 12.0
 """Bytes of a logit at the peak of transformers' loss: the log-softmax and two gradients in fp32."""
 

@@ -20,6 +20,7 @@ RECOMPUTED = "one block recomputed"
 BACKWARD = "one block's gradients"
 GRADIENTS = "gradients"
 CASTED = "weights cast by autocast"
+LOSS = "logits and loss"
 
 
 class Made(NamedTuple):
@@ -55,10 +56,22 @@ class Storage:
 class Node:
     """A recorded operation: what it keeps, and where its gradients go."""
 
-    __slots__ = ("after", "edges", "mark", "order", "parameters", "saved", "temporaries", "whole")
+    __slots__ = (
+        "after",
+        "edges",
+        "line",
+        "mark",
+        "order",
+        "parameters",
+        "saved",
+        "temporaries",
+        "whole",
+    )
 
-    def __init__(self, order: int) -> None:
+    def __init__(self, order: int, line: str = BACKWARD) -> None:
         self.order = order
+        self.line = line
+        """Line of the bill that its gradients belong to."""
         self.saved: list[Storage] = []
         self.edges: list[Edge] = []
         self.parameters: tuple[Made, ...] = ()

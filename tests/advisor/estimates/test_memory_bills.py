@@ -2,7 +2,9 @@
 
 import pytest
 
-from advisor.estimates import bill, estimate
+from advisor.estimates import bill, estimate, sizes
+from advisor.estimates.settling import settled as workload
+from advisor.estimates.tape import passes
 from advisor.job import settled
 from knowledge import constants, models
 from knowledge.quantities import GIB
@@ -59,29 +61,41 @@ def test_quantised_weights_are_unpacked_twice() -> None:
 
 def test_logits_take_twelve_bytes() -> None:
     parts = lines(model="llama-3.1-8b", method="lora", micro_batch=2, seq_len=1024)
-    assert parts["logits and loss"] == 12 * 2 * 1024 * 128256
+    assert parts["logits and loss"] == pytest.approx(12 * 2 * 1024 * 128256)
 
 
 def test_saved_by_a_block_as_the_hooks_of_autograd_count() -> None:
     """3224 bytes a token and block: what transformers 5.23 saves for this config in bf16."""
-    parts = lines(model=TINY, method="full-ft", weights_dtype="bf16", checkpointing="none",
-                  micro_batch=2, seq_len=96)  # fmt: skip
-    tokens, last_norm = 192, (4 + 2 + 2) * 64
-    assert parts["activations"] == pytest.approx(tokens * (3 * (3224 - 8) + last_norm))
+    job = {"model": TINY, "method": "full-ft", "weights_dtype": "bf16", "checkpointing": "none"}
+    assert kept(job)["block"] == pytest.approx(3224)
 
 
 def test_saved_by_a_block_with_lora() -> None:
     """2912 bytes a token and block with LoRA of rank 5 in fp32 on q and v."""
-    parts = lines(model=TINY, method="lora", lora_rank=5, lora_targets="q,v", weights_dtype="bf16",
-                  checkpointing="none", micro_batch=2, seq_len=96)  # fmt: skip
-    assert parts["activations"] == pytest.approx(192 * (3 * (2912 - 8) + 4 * 64))
+    job = {"model": TINY, "method": "lora", "lora_rank": 5, "lora_targets": "q,v",
+           "weights_dtype": "bf16", "checkpointing": "none"}  # fmt: skip
+    assert kept(job)["block"] == pytest.approx(2912)
+
+
+def test_the_first_frozen_block_keeps_less() -> None:
+    job = {"model": TINY, "method": "lora", "lora_targets": "q,v", "checkpointing": "none"}
+    assert kept(job)["first-block"] < kept(job)["block"]
 
 
 def test_full_checkpointing_keeps_one_input_a_block() -> None:
-    parts = lines(model="llama-3.2-3b", method="full-ft", checkpointing="full", micro_batch=2,
-                  seq_len=4096)  # fmt: skip
-    last_norm = 4 + 2 + 2
-    assert parts["activations"] == pytest.approx((2 * 28 + last_norm) * 3072 * 8192)
+    job = {"model": "llama-3.2-3b", "method": "full-ft", "checkpointing": "full"}
+    assert kept(job)["block"] == 2 * 3072
+
+
+def kept(job: dict[str, object]) -> dict[str, float]:
+    """What a block of each kind keeps for one token [bytes]."""
+    w = workload(settled({**job, "micro_batch": 2, "seq_len": 96}))
+    named = sizes.values(w)
+    held = passes.held(sizes.shape(w), sizes.stacks(w)[0])
+    return {
+        name: sum(per * sizes.sized(symbol, named) for (_, symbol), per in of.items()) / 192
+        for name, of in held.others.items()
+    }
 
 
 def test_lora_parameters() -> None:
@@ -112,10 +126,19 @@ def test_ppo_holds_four_models() -> None:
     assert "reference model" not in alone
 
 
-def test_dpo_reads_two_sequences() -> None:
-    one = lines(model="llama-3.2-1b", method="orpo", seq_len=1024, checkpointing="none")
-    half = lines(model="llama-3.2-1b", method="full-ft", seq_len=1024, checkpointing="none")
-    assert one["activations"] == pytest.approx(2 * half["activations"])
+def test_preferences_read_two_sequences() -> None:
+    job = {"model": "llama-3.2-1b", "seq_len": 1024, "checkpointing": "none"}
+    one, two = (workload(settled({**job, "method": method})) for method in ("full-ft", "dpo"))
+    assert two.batch_tokens == 2 * one.batch_tokens
+
+
+def test_a_reference_is_read_beside_what_the_policy_keeps() -> None:
+    job = {"model": "llama-3.2-1b", "method": "dpo", "seq_len": 1024, "checkpointing": "none"}
+    apart = bill(settled({**job, "reference": "precomputed"}))
+    beside = bill(settled(job))
+    assert beside.peak_phase == "scoring"
+    weights = next(line.gib for line in beside.lines if line.name == "reference model")
+    assert beside.allocated.mid > apart.allocated.mid + weights
 
 
 def test_prompt_tuning_lengthens_the_sequence() -> None:
