@@ -22,13 +22,12 @@ from unittest.mock import patch
 
 import torch
 from torch.nn import functional
-from torch.overrides import TorchFunctionMode
 from transformers import masking_utils, modeling_utils
 
+from backends.dryrun.autocast import LOW
 from backends.dryrun.live import Recorder
 
 aten = torch.ops.aten
-LOW = (torch.float16, torch.bfloat16)
 CUBLAS = 2 * 4096 * 1024 + 8 * 16 * 1024
 """Its workspace for one thread [bytes], `:4096:2:16:8`; 32 MiB on Hopper.
 
@@ -48,7 +47,7 @@ def of_cuda(recorder: Recorder) -> Iterator[None]:
     Source: select_sdp_backend in aten/src/ATen/native/transformers/cuda/sdp_utils.cpp;
     https://pytorch.org/docs/stable/amp.html#cuda-op-specific-behavior
     """
-    recorder.library = CUBLAS
+    recorder.as_cuda, recorder.library = True, CUBLAS
     recorder.workspace.update(WORKSPACES)
     recorder.workspace[aten._scaled_dot_product_flash_attention_backward.default] = _flash_workspace
     with ExitStack() as stack:
@@ -78,60 +77,6 @@ def of_real() -> Iterator[None]:
         patch.object(masking_utils, "fast_all", lambda *_: True),
     ):
         yield
-
-
-class CudaAutocast(TorchFunctionMode):
-    """Computes in fp32 what autocast computes in fp32 on CUDA, but not on CPU.
-
-    Source: https://pytorch.org/docs/stable/amp.html#cuda-ops-that-can-autocast-to-float32
-    """
-
-    OPS = frozenset(
-        [
-            "exp",
-            "log",
-            "log1p",
-            "pow",
-            "__pow__",
-            "__rpow__",
-            "rsqrt",
-            "reciprocal",
-            "layer_norm",
-            "group_norm",
-            "softmax",
-            "log_softmax",
-            "cumsum",
-            "prod",
-            "sum",
-            "norm",
-            "cross_entropy",
-            "nll_loss",
-            "mse_loss",
-            "kl_div",
-            "softplus",
-            "logsumexp",
-            "cosine_similarity",
-            "l1_loss",
-            "smooth_l1_loss",
-            "huber_loss",
-            "binary_cross_entropy_with_logits",
-        ]
-    )
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
-        kwargs = kwargs or {}
-        if getattr(func, "__name__", "") in self.OPS and torch.is_autocast_enabled("cpu"):
-            args = tuple(_in_fp32(value) for value in args)
-            kwargs = {key: _in_fp32(value) for key, value in kwargs.items()}
-        return func(*args, **kwargs)
-
-
-def _in_fp32(value: Any) -> Any:
-    if isinstance(value, torch.Tensor) and value.dtype in LOW:
-        return value.float()
-    return value
 
 
 def attention(

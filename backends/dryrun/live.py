@@ -61,6 +61,8 @@ class Recorder(TorchDispatchMode):
         self.block = block
         self.device = "cpu"
         self.fake = True
+        self.as_cuda = False
+        """Whether the processor stands for a CUDA GPU."""
         self.steps = 1
         self.phase = ""
         """Put before the name of every window."""

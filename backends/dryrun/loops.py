@@ -8,9 +8,9 @@ from typing import Any
 import torch
 
 from backends.dryrun import Request
+from backends.dryrun.autocast import CudaAutocast
 from backends.dryrun.bundle import Bundle, bare
 from backends.dryrun.filling import filled
-from backends.dryrun.likeness import CudaAutocast
 from backends.dryrun.live import Recorder
 from backends.dryrun.optimizers import Update, optimizer
 from backends.dryrun.sharding import sharded
@@ -38,12 +38,12 @@ def watched(bundle: Bundle, recorder: Recorder) -> Iterator[None]:
 
 @contextmanager
 def precision(request: Request, recorder: Recorder) -> Iterator[None]:
-    """Within, operators compute as autocast on CUDA would have them, if the job asks."""
+    """Within, operators compute as autocast has them, if the job asks."""
     if not request.autocast:
         yield
         return
     with ExitStack() as stack:
-        if recorder.fake:
+        if recorder.as_cuda:
             stack.enter_context(CudaAutocast())
         stack.enter_context(torch.autocast(recorder.device, torch.bfloat16))
         yield

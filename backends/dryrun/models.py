@@ -21,6 +21,7 @@ from transformers.models.auto.modeling_auto import (
 )
 
 from backends.dryrun import Request
+from knowledge import methods
 from knowledge.errors import UserError, unknown
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -77,8 +78,21 @@ def depth(request: Request) -> Depth:
     Raises:
         UserError: as `config`.
     """
-    last = request.last_k if request.method == "head-ft" and request.train == "last-k" else 0
-    return _depth(config(request))._replace(last=last)
+    place = _depth(config(request))
+    if request.method == "head-ft" and request.train == "last-k":
+        return place._replace(last=request.last_k)
+    new = new_blocks(request)
+    if new and len(place.layers) == 1:
+        whole = place.layers[0] + new
+        even = place.period == 1 and place.first == 0 and whole % new == 0
+        return place._replace(layers=(whole,), period=whole // new if even else whole)
+    return place
+
+
+def new_blocks(request: Request) -> int:
+    """Blocks that a method puts between the model's own."""
+    method = methods.find(request.method)
+    return int(method.defaults.get("new_layers", 0))
 
 
 def _depth(found: Any) -> Depth:

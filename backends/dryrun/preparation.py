@@ -9,7 +9,7 @@ from torch.utils.checkpoint import create_selective_checkpoint_contexts
 
 from backends.dryrun import Request
 from backends.dryrun.bundle import bare
-from backends.dryrun.models import on_meta
+from backends.dryrun.models import depth, on_meta
 from backends.dryrun.watch import stacks
 from knowledge.errors import UserError
 
@@ -33,6 +33,19 @@ def headed(request: Request, found: Any, layers: tuple[int, ...]) -> nn.Module:
         for blocks in stacks(model, layers)[-1:]:
             for block in list(blocks)[-request.last_k :]:
                 block.requires_grad_(True)
+    return model
+
+
+def expanded(request: Request, found: Any, layers: tuple[int, ...], new: int) -> nn.Module:
+    """LLaMA Pro: a model as deep as old and new blocks together, each group's last one new.
+
+    Only new blocks train; one that starts as the identity takes no less than one that does not.
+    """
+    model = on_meta(request, found).requires_grad_(False)
+    (blocks,) = stacks(model, layers)
+    group = -(-(depth(request).layers[0]) // new)
+    for block in list(blocks)[group - 1 :: group]:
+        block.requires_grad_(True)
     return model
 
 

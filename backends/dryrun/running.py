@@ -11,8 +11,8 @@ from backends.dryrun import Request
 from backends.dryrun.bundle import Bundle, Pack
 from backends.dryrun.live import Recorder
 from backends.dryrun.loops import inference, training
-from backends.dryrun.models import DTYPES, Head, attention_note, is_encoder, on_meta
-from backends.dryrun.preparation import checkpointed, headed
+from backends.dryrun.models import DTYPES, Head, attention_note, is_encoder, new_blocks, on_meta
+from backends.dryrun.preparation import checkpointed, expanded, headed
 from knowledge import methods
 from knowledge.errors import UserError
 from knowledge.methods import Method
@@ -87,6 +87,8 @@ def _checked(request: Request, found: Any, method: Method) -> None:
         )
     if method.quant == "must" and request.quant == "none":
         raise UserError(f"the method {method.id!r} needs quant, such as nf4")
+    if new_blocks(request) and (request.quant != "none" or not decoder):
+        raise UserError(f"{method.name} is traced on decoders that are not quantised")
     if request.sharding != "none" and request.quant != "none":
         raise UserError("4-bit weights of bitsandbytes cannot be traced under FSDP")
     if method.id == "dora" and request.quant != "none":
@@ -107,6 +109,8 @@ class _Model(NamedTuple):
 def _model(request: Request, found: Any, method: Method, layers: tuple[int, ...]) -> _Model:
     if method.logits == "classes" and method.trains == "head":
         return _Model(headed(request, found, layers))
+    if new_blocks(request):
+        return _Model(expanded(request, found, layers, new_blocks(request)))
     model = on_meta(request, found, head=_head(request, found, method))
     notes: tuple[str, ...] = ()
     pack = None

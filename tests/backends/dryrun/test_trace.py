@@ -1,13 +1,18 @@
 """The trace is held against allocation events of real runs, and against itself at other depths."""
 
+import subprocess
+import sys
 import time
 from typing import Any
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from backends import dryrun
 from backends.dryrun import Request, measurement, tracing
+from backends.dryrun.autocast import CudaAutocast
+from backends.dryrun.likeness import of_cuda
 from backends.dryrun.live import Recorder
 from backends.dryrun.models import depth
 from knowledge import methods, models
@@ -50,6 +55,8 @@ REAL = [
     request(LLAMA, method="grpo", new_tokens=16, completions=2),
     request(LLAMA, method="inference", new_tokens=8),
     request(BERT, method="head-ft"),
+    request(BERT, method="head-ft", autocast=True),
+    request(T5, autocast=True),
     request(T5),
     request(MIXTRAL, method="lora"),
 ]
@@ -72,7 +79,7 @@ WHOLE = [
     ("gemma-3-270m", "lora", "none"), ("bert-base-uncased", "head-ft", "none"),
     ("t5-small", "full-ft", "none"), ("qwen1.5-moe-a2.7b", "lora", "none"),
     ("smollm2-135m", "ppo", "none"), ("modernbert-base", "full-ft", "selective"),
-    ("smollm2-135m", "inference", "none"),
+    ("smollm2-135m", "inference", "none"), ("gpt2", "llamapro", "none"),
 ]  # fmt: skip
 
 
@@ -120,9 +127,15 @@ def test_eight_ranks_hold_an_eighth_each_between_steps() -> None:
 
 
 def test_sharded_depths_tell_the_whole() -> None:
-    config = models.find("smollm2-135m").config
+    config = {**LLAMA, "num_hidden_layers": 9}
     job = Request(config=config, method="lora", sharding="fsdp", n_gpus=4, seq_len=64)
     assert dryrun.trace(job).phases == pytest.approx(dryrun.trace(job, whole=True).phases, rel=1e-3)
+
+
+def test_the_face_is_light() -> None:
+    code = "import sys, backends.dryrun; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"torch", "transformers", "numpy", "advisor"} & set(done.stdout.split())
 
 
 def test_optimizers_keep_what_they_keep() -> None:
@@ -141,7 +154,7 @@ def test_every_method_with_a_training_step_is_traced_or_refused_in_words(method:
     config = {**LLAMA, "hidden_size": 512, "intermediate_size": 1024, "num_key_value_heads": 8}
     quant = "nf4" if methods.find(method).quant == "must" else "none"
     job = Request(config=config, method=method, quant=quant, seq_len=32, train="all")
-    if method in ("llamapro", "llama-adapter-v2", "shira"):
+    if method in ("llama-adapter-v2", "shira"):
         with pytest.raises(UserError, match="cannot be traced"):
             dryrun.trace(job)
     else:
@@ -186,6 +199,25 @@ def test_dropout_in_attention_keeps_no_scores_as_on_a_gpu() -> None:
     assert kept[1] == pytest.approx(4 * kept[0], rel=0.02)
 
 
+def test_autocast_has_cudas_list_of_operators_in_fp32() -> None:
+    recorder = Recorder(block=1)
+    with (
+        FakeTensorMode(), of_cuda(recorder), CudaAutocast(), recorder,
+        torch.autocast("cpu", torch.bfloat16),
+    ):  # fmt: skip
+        x = torch.empty(8, 1000, dtype=torch.bfloat16, requires_grad=True)
+        ids = torch.zeros(8, dtype=torch.long)
+        norm = torch.nn.functional.layer_norm(x, (1000,), torch.ones(1000))
+        assert norm.dtype == torch.float32  # bf16 on a processor
+        assert torch.nn.functional.linear(x, torch.ones(4, 1000)).dtype == torch.bfloat16
+        del norm
+        before = recorder.now
+        loss = torch.nn.functional.cross_entropy(x, ids)
+        kept = recorder.now - before
+    assert loss.dtype == torch.float32
+    assert kept == pytest.approx(8 * 1000 * 4, abs=100)  # one copy in fp32, not two
+
+
 def test_grouped_keys_stay_grouped() -> None:
     kept = [
         dryrun.trace(
@@ -202,7 +234,9 @@ def test_grouped_keys_stay_grouped() -> None:
         ({"config": {"hidden_size": 8}}, "no model_type"),
         ({"config": {"model_type": "lama"}}, "llama"),
         ({"config": {"model_type": "mine", "auto_map": {"AutoModel": "x"}}}, "code from the hub"),
-        ({"config": LLAMA, "method": "llamapro"}, "cannot be traced"),
+        ({"config": LLAMA, "method": "llama-adapter-v2"}, "cannot be traced"),
+        ({"config": LLAMA, "method": "llamapro", "quant": "nf4"}, "LLaMA Pro"),
+        ({"config": T5, "method": "llamapro"}, "LLaMA Pro"),
         ({"config": LLAMA, "method": "rag"}, "runs no model"),
         ({"config": LLAMA, "method": "lora", "lora_targets": "nonsense"}, "nonsense"),
         ({"config": LLAMA, "method": "qlora"}, "needs quant"),
