@@ -10,7 +10,7 @@ from transformers import AutoTokenizer
 
 from backends import weights
 from backends.base import Context
-from backends.finetune import Classification, encoders, linear
+from backends.finetune import Tuning, encoders, linear
 from backends.finetune.classifiers import Classifier
 from backends.finetune.examples import Examples, context_length, tokens
 from backends.training import precision, silence, trainer
@@ -24,9 +24,7 @@ class Head(NamedTuple):
     strength: float
 
 
-def fitted(
-    source: str, name: str, found: Examples, settings: Classification, context: Context
-) -> Head:
+def fitted(source: str, name: str, found: Examples, settings: Tuning, context: Context) -> Head:
     """The encoder at a path or hub id with a head fitted to the training rows.
 
     Args:

@@ -18,7 +18,13 @@ class Watch(TrainerCallback):
     def __init__(self, context: Context, metric: str, patience: int | None) -> None:
         self.context, self.metric, self.patience = context, metric, patience
         self.stopped = False
+        self.notes: list[str] = []
         self._figures: dict[str, float] = {}
+
+    def note(self, text: str) -> None:
+        """Say something now, and keep it for the result."""
+        self.context.progress.note(text)
+        self.notes.append(text)
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Begin the bar; a resumed run begins where it stopped."""
@@ -47,8 +53,12 @@ class Watch(TrainerCallback):
 
 
 def exhausted(history: Sequence[Mapping[str, Any]], metric: str, patience: int | None) -> bool:
-    """Whether the last `patience` evaluations brought no better value than the best before."""
+    """Whether the last `patience` evaluations brought no better value than the best before.
+
+    Less is better of a loss, more of anything else.
+    """
     seen = [entry[f"eval_{metric}"] for entry in history if f"eval_{metric}" in entry]
     if patience is None or not seen:
         return False
-    return len(seen) - 1 - seen.index(max(seen)) >= patience
+    best = min(seen) if metric == "loss" else max(seen)
+    return len(seen) - 1 - seen.index(best) >= patience

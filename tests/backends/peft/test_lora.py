@@ -11,7 +11,7 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTok
 
 from backends.base import Context, Data, Interrupted, Step, StepResult
 from backends.finetune import tuned
-from backends.peft import BACKEND, Settings, adapters
+from backends.peft import BACKEND, Settings, kinds
 from knowledge.errors import UserError
 
 pytestmark = pytest.mark.filterwarnings(  # plain PEFT 0.21 on transformers 5.23 warns
@@ -99,7 +99,7 @@ def test_the_base_does_not_move_and_a_new_adapter_changes_nothing(place: Path) -
     start = tuned.base(str(place / "base"), "base", ["a", "b", "c"], None)
     before = tiny_bert.state(start.model)
     plain = shares(start.model, start.tokenizer)
-    model = adapters.adapted(start, Settings(rank=4))
+    model = kinds.prepared("lora", start, Settings(rank=4))
     assert torch.equal(shares(model, start.tokenizer), plain)
     optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=1.0)
     model.train()
