@@ -266,7 +266,7 @@ def ends_of(tokenizer: Any) -> list[int]:
     shown = rendered(tokenizer, [{"role": "user", "content": "a"},
                                  {"role": "assistant", "content": "b"}])  # fmt: skip
     tail = tokenizer(shown, add_special_tokens=False)["input_ids"][-3:]
-    special = set(tokenizer.all_special_ids) - {tokenizer.pad_token_id}
+    special = set(tokenizer.all_special_ids) - {tokenizer.pad_token_id, tokenizer.unk_token_id}
     return [*ends, *(token for token in reversed(tail) if token in special and token not in ends)]
 
 

@@ -77,8 +77,10 @@ def run(
         start, plain = generators.base(source, str(step.model), settings.max_length, how.loading)
         if plain:
             notes.append("the tokenizer had no chat template; a plain one is saved with it")
+        settled = tuned.with_defaults(settings, how)
+        encoded = _encoded(start, found.train, settled)
         before = _baseline(start, found, settings, context) if settings.compare else None
-        model, trained, counts = _learnt(start, how, settings, found, context, meter)
+        model, trained, counts = _learnt(start, how, settled, found, encoded, context, meter)
         results.written(
             context.folder / artefact, lambda to: _write(how, model, start, counts, settings, to)
         )
@@ -91,7 +93,6 @@ def run(
     if found.held_out:
         notes.append(f"scored on {len(found.test):,} rows held out of the training file")
     notes += results.training_notes(trained, "loss")
-    settled = tuned.with_defaults(settings, how)
     outcome = results.Outcome(metrics, counts, settled, artefact, notes)
     _list_errors(context.folder, found, said)
     return results.result(step, context, meter, outcome)
@@ -110,20 +111,24 @@ def score(generator: Generator, where: Data, answered: int = 100) -> dict[str, M
 
 
 def _learnt(
-    start: Base, how: tuned.How, settings: Tuning, found: Corpus, context: Context, meter: Meter
+    start: Base,
+    how: tuned.How,
+    settled: Tuning,
+    found: Corpus,
+    encoded: Dialogues,
+    context: Context,
+    meter: Meter,
 ) -> tuple[Any, Trained, dict[str, int]]:
     """The trained model, how training went, and what there was to count."""
-    settled = tuned.with_defaults(settings, how)
-    encoded = _encoded(start, found.train, settled, found)
     shifted = start.task == REWRITE
     rows: list[dict[str, Any]] = encoded.rows
     counts = {"train": len(found.train), "test": len(found.test), **encoded.counts()}
-    if settled.packing and not shifted and not how.added_tokens and _packs(start):
+    if settled.packing and not shifted and how.packs and _packs(start):
         rows = dialogues.packed(encoded.rows, start.max_length)
         counts["packed_rows"] = len(rows)
     validation = None
     if found.validation is not None:
-        validation = _encoded(start, found.validation, settled, found).rows
+        validation = _encoded(start, found.validation, settled).rows
     model = how.prepare(start)
     trained = trainer.train(
         model,
@@ -150,7 +155,7 @@ def _learnt(
     return model, trained, counts
 
 
-def _encoded(start: Base, rows: Sequence[Row], settings: Tuning, found: Corpus) -> Dialogues:
+def _encoded(start: Base, rows: Sequence[Row], settings: Tuning) -> Dialogues:
     encoded = generators.encoded(start, rows, settings.overlong, settings.learn)
     if not encoded.rows:
         raise UserError(
@@ -181,7 +186,8 @@ def _packs(start: Base) -> bool:
                 start.model(input_ids=torch.tensor([ids], device=place)).logits[0]
                 for ids in (two, one)
             ]
-            packed = start.model(**{key: value.to(place) for key, value in together.items()})
+            inputs = {key: value.to(place) for key, value in together.items()}
+            packed = start.model(**inputs, use_cache=False)  # as the trainer has it
     except TypeError:
         return False
     finally:

@@ -4,6 +4,7 @@ Shapes: B prompts of a batch, T tokens, V vocabulary.
 """
 
 import math
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -20,7 +21,7 @@ from backends.finetune.dialogues import Talk
 from backends.finetune.examples import context_length
 from backends.finetune.tasks import ANSWER, MODELS, REWRITE, answering
 from backends.finetune.tuned import Base
-from backends.training import batches, precision, silence
+from backends.training import batches, fourbit, precision, silence
 from backends.training.batches import IGNORED
 from knowledge.errors import UserError
 
@@ -101,7 +102,9 @@ class Generator(NamedTuple):
         place = next(self.model.parameters()).device
         inputs = torch.tensor([[self.pad] * (longest - len(row)) + row for row in ids])
         mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in ids])
-        with torch.inference_mode():
+        with torch.inference_mode(), warnings.catch_warnings():
+            # PEFT says so at every answer of a soft prompt, and passes the mask that it needs.
+            warnings.filterwarnings("ignore", message="Position ids are not supported")
             written = self.model.generate(
                 input_ids=inputs.to(place),
                 attention_mask=mask.to(place),
@@ -154,6 +157,7 @@ def base(
         model, report = MODELS[task].from_pretrained(
             source, dtype=torch.float32, output_loading_info=True, **(loading or {})
         )
+    fourbit.mended(model)
     missing = sorted(report["missing_keys"])
     if missing:
         raise UserError(

@@ -16,7 +16,7 @@ from backends.base import Context
 from backends.finetune import Tuning, encoders
 from backends.finetune.examples import Examples, context_length, tokens
 from backends.finetune.tasks import CLASSIFY
-from backends.training import silence, trainer
+from backends.training import fourbit, silence, trainer
 from backends.training.meter import Meter
 from backends.training.trainer import Lesson, Trained
 from knowledge.errors import UserError
@@ -47,6 +47,7 @@ class How(NamedTuple):
         loading: more of what `from_pretrained` takes for the base.
         optimizer: where the user names none.
         added_tokens: places of the sequence that the method takes for itself.
+        packs: whether several texts may share a row (not where each needs vectors before it).
     """
 
     prepare: Callable[[Base], Any]
@@ -57,6 +58,7 @@ class How(NamedTuple):
     loading: Mapping[str, Any] = {}
     optimizer: str = "adamw"
     added_tokens: int = 0
+    packs: bool = True
 
 
 class Learnt(NamedTuple):
@@ -99,6 +101,7 @@ def base(
             output_loading_info=True,
             **(loading or {}),
         )
+    fourbit.mended(model)
     new = {*report["missing_keys"], *(entry[0] for entry in report["mismatched_keys"])}
     tuned = encoders.sidecar(source, "sentence_bert_config.json")
     if tuned or any("pooler" in key for key in new):

@@ -16,8 +16,8 @@ from backends.finetune.classifiers import Classifier, Logits, labels_of
 from backends.finetune.generators import Generator
 from backends.finetune.tasks import MODELS
 from backends.finetune.tuned import Base
-from backends.peft import Settings, bottleneck, fourbit, kinds
-from backends.training import precision, silence
+from backends.peft import Settings, bottleneck, kinds
+from backends.training import fourbit, precision, silence
 from knowledge.errors import UserError
 
 CARD = "base_model.json"

@@ -11,7 +11,8 @@ from backends import weights
 from backends.base import Context, Data, Metric, Prediction, Step, StepResult
 from backends.finetune import classification, generation, results, tasks, tuned
 from backends.finetune.tuned import Base
-from backends.peft import Settings, adapters, fourbit, kinds
+from backends.peft import Settings, adapters, kinds
+from backends.training import fourbit
 from knowledge.errors import UserError
 
 
@@ -64,13 +65,8 @@ def how(method: str, settings: Settings) -> tuned.How:
         quant = fourbit.configuration(settings.quant_type, settings.double_quant)
         loading["quantization_config"] = quant
 
-    def prepare(base: Base) -> Any:
-        if kind.four_bits:
-            fourbit.mended(base.model)
-        return kinds.prepared(method, base, settings)
-
     return tuned.How(
-        prepare=prepare,
+        prepare=lambda base: kinds.prepared(method, base, settings),
         save=adapters.save(method, settings),
         learning_rate=kind.learning_rate,
         head_learning_rate=1e-3,
@@ -78,6 +74,7 @@ def how(method: str, settings: Settings) -> tuned.How:
         loading=loading,
         optimizer="paged-adamw-8bit" if kind.four_bits else "adamw",
         added_tokens=settings.tokens if kind.lengthens else 0,
+        packs=kind.packs,
     )
 
 

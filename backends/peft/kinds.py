@@ -43,6 +43,7 @@ class Kind(NamedTuple):
     prepared: Callable[[Base, Settings], Any]
     lengthens: bool = False  # its vectors take places of the sequence
     four_bits: bool = False
+    packs: bool = True
 
 
 def prepared(method: str, base: Base, settings: Settings) -> Any:
@@ -206,9 +207,9 @@ KINDS: Mapping[str, Kind] = {
     "dora": Kind(LORA, 1e-3, 4.0, _dora),
     "qlora": Kind((*LORA, *QUANT), 1e-3, 4.0, _lora, four_bits=True),
     "ia3": Kind((), 1e-2, 6.0, _ia3),
-    "soft-prompt": Kind(TOKENS, 1e-2, 8.0, _soft(PromptTuningConfig), lengthens=True),
-    "p-tuning": Kind(TOKENS, 3e-3, 8.0, _soft(PromptEncoderConfig), lengthens=True),
-    "prefix": Kind(TOKENS, 1e-2, 8.0, _soft(PrefixTuningConfig)),
+    "soft-prompt": Kind(TOKENS, 1e-2, 8.0, _soft(PromptTuningConfig), lengthens=True, packs=False),
+    "p-tuning": Kind(TOKENS, 3e-3, 8.0, _soft(PromptEncoderConfig), lengthens=True, packs=False),
+    "prefix": Kind(TOKENS, 1e-2, 8.0, _soft(PrefixTuningConfig), packs=False),
     "adapter-sequential": Kind(BOTTLENECK, 1e-3, 4.0, _bottleneck("adapter-sequential")),
     "adapter-parallel": Kind(BOTTLENECK, 1e-3, 4.0, _bottleneck("adapter-parallel")),
 }

@@ -77,6 +77,7 @@ def train(
     """
     silence.quiet()
     folder = context.folder / "checkpoints"
+    caches = getattr(model.config, "use_cache", None)  # the trainer turns it off, for good
     data = checkpoints.fingerprint(lesson.rows)
     notes: list[str] = []
     found = _resumable(folder, data, notes) if context.resume else None
@@ -87,6 +88,8 @@ def train(
         room.restore(found[0])
     else:
         room.train(resume_from_checkpoint=None if found is None else str(found[0]))
+    if caches is not None:
+        model.config.use_cache = caches
     if room.watch.stopped:
         at, total = room.state.global_step, room.state.max_steps
         raise Interrupted(f"stopped at step {at} of {total}; saved in checkpoints/checkpoint-{at}")
