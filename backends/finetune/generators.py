@@ -155,7 +155,7 @@ def base(
     with weights.loading(name):
         tokenizer: Any = AutoTokenizer.from_pretrained(source)
         model, report = MODELS[task].from_pretrained(
-            source, dtype=torch.float32, output_loading_info=True, **(loading or {})
+            source, **{"dtype": torch.float32, "output_loading_info": True, **(loading or {})}
         )
     fourbit.mended(model)
     missing = sorted(report["missing_keys"])

@@ -38,6 +38,7 @@ class BaseModel(msgspec.Struct, frozen=True, omit_defaults=True):
     source: str = ""
     task: str = "SEQ_CLS"
     four_bits: FourBits | None = None
+    dtype: str = "float32"
 
 
 def save(method: str, settings: Settings) -> Callable[[Any, Base, Path], None]:
@@ -60,9 +61,10 @@ def save(method: str, settings: Settings) -> Callable[[Any, Base, Path], None]:
         base.model.config.save_pretrained(folder)
         if base.model.can_generate():
             base.model.generation_config.save_pretrained(folder)
+        dtype = str(base.model.dtype).removeprefix("torch.")
         sha256 = weights_sha256(base.source, base.name)
-        card = BaseModel(base.name, sha256, base.source, base.task, four_bits)
-        (folder / CARD).write_bytes(msgspec.json.format(msgspec.json.encode(card)))
+        about = BaseModel(base.name, sha256, base.source, base.task, four_bits, dtype)
+        (folder / CARD).write_bytes(msgspec.json.format(msgspec.json.encode(about)))
 
     return write
 
@@ -86,7 +88,7 @@ def load_generator(folder: Path) -> Generator:
 
 def task_of(folder: Path) -> str:
     """What the adapter in a folder is for, as PEFT calls it: `SEQ_CLS`, `CAUSAL_LM`, ..."""
-    return _card(folder).task
+    return card(folder).task
 
 
 def merged(folder: Path, to: Path) -> None:
@@ -104,47 +106,51 @@ def merged(folder: Path, to: Path) -> None:
 
 
 def base_model(folder: Path, in_four_bits: bool = True) -> tuple[Any, BaseModel]:
-    """The base that the adapter of a folder belongs on, checked by its hash, and its card.
+    """The base that the adapter of a folder belongs on, checked by its hash, and its about.
 
     Raises:
         UserError: no adapter is there, the base cannot be loaded, or it is another one.
     """
-    card = _card(folder)
-    source = card.source or str(_adapter_config(folder).get("base_model_name_or_path", ""))
+    about = card(folder)
+    source = about.source or str(_adapter_config(folder).get("base_model_name_or_path", ""))
     named = _adapter_config(folder).get("base_model_name_or_path")
     if named and Path(str(named)).is_dir():
         source = str(named)
     if not Path(source).is_dir():  # trained elsewhere: look the name up here
-        source = weights.local(card.model)
-    seen = weights_sha256(source, card.model)
-    if seen != card.sha256:
+        source = weights.local(about.model)
+    seen = weights_sha256(source, about.model)
+    if seen != about.sha256:
         raise UserError(
-            f"the adapter in {str(folder)!r} was trained on {card.model!r} with weights "
-            f"{card.sha256[:12]}..., but {source!r} holds {seen[:12]}...; give the same base"
+            f"the adapter in {str(folder)!r} was trained on {about.model!r} with weights "
+            f"{about.sha256[:12]}..., but {source!r} holds {seen[:12]}...; give the same base"
         )
     silence.quiet()
     more: dict[str, Any] = {}
-    if card.four_bits is not None and in_four_bits:
-        how = card.four_bits
+    if about.four_bits is not None and in_four_bits:
+        how = about.four_bits
         more["quantization_config"] = fourbit.configuration(how.quant_type, how.double_quant)
-    with weights.loading(card.model):
+    with weights.loading(about.model):
         config = AutoConfig.from_pretrained(folder)
         if hasattr(config, "quantization_config"):
             del config.quantization_config
-        base = MODELS[card.task].from_pretrained(
-            source, config=config, dtype=torch.float32, ignore_mismatched_sizes=True, **more
+        base = MODELS[about.task].from_pretrained(
+            source,
+            config=config,
+            dtype=getattr(torch, about.dtype),
+            ignore_mismatched_sizes=True,
+            **more,
         )
         if base.can_generate() and (folder / "generation_config.json").is_file():
             base.generation_config = type(base.generation_config).from_pretrained(folder)
     if more:
         fourbit.mended(base)
-    return base, card
+    return base, about
 
 
 def _on_base(folder: Path, in_four_bits: bool = True) -> tuple[Any, Any]:
     """The adapter's model, ready to predict, and its tokenizer."""
-    base, card = base_model(folder, in_four_bits)
-    with weights.loading(card.model):
+    base, about = base_model(folder, in_four_bits)
+    with weights.loading(about.model):
         tokenizer = AutoTokenizer.from_pretrained(folder)
         if (folder / bottleneck.CONFIG).is_file():
             bottleneck.load(base, folder)
@@ -153,10 +159,15 @@ def _on_base(folder: Path, in_four_bits: bool = True) -> tuple[Any, Any]:
             with kinds.without_deprecations():
                 model = PeftModel.from_pretrained(base, folder)
     model.requires_grad_(False).eval()
-    return (model if card.four_bits and in_four_bits else model.to(precision.device())), tokenizer
+    return (model if about.four_bits and in_four_bits else model.to(precision.device())), tokenizer
 
 
-def _card(folder: Path) -> BaseModel:
+def card(folder: Path) -> BaseModel:
+    """The base that the adapter of a folder belongs on.
+
+    Raises:
+        UserError: no adapter is there.
+    """
     peft_there = (folder / "adapter_config.json").is_file()
     if not (folder / CARD).is_file() or not (peft_there or (folder / bottleneck.CONFIG).is_file()):
         raise UserError(f"{str(folder)!r} holds no adapter; has the step finished?")

@@ -12,7 +12,7 @@ from backends.base import Context, Data, Metric, Prediction, Step, StepResult
 from backends.finetune import classification, generation, results, tasks, tuned
 from backends.finetune.tuned import Base
 from backends.peft import Settings, adapters, kinds
-from backends.training import fourbit
+from backends.training import fourbit, precision
 from knowledge.errors import UserError
 
 
@@ -36,6 +36,8 @@ def run(step: Step, settings: Settings, context: Context) -> StepResult:
     if tasks.labelled(step):
         found = classification.run_tuned(step, settings, context, way, "adapter", adapters.load)
     else:
+        if precision.bf16(settings.precision):  # what never learns needs no more digits
+            way = way._replace(loading={"dtype": torch.bfloat16, **way.loading})
         found = generation.run(step, settings, context, way, "adapter", adapters.load_generator)
     if settings.merge:
         folder = context.folder

@@ -93,6 +93,7 @@ def test_it_answers_as_plain_transformers_does_and_stops(done: tuple[Path, StepR
     [
         ("lora", {"rank": 8, "merge": True}),
         ("qlora", {"rank": 8, "merge": True}),
+        ("lora", {"rank": 8, "precision": "bf16"}),
         ("adapter-sequential", {"width": 16}),
         ("adapter-parallel", {"width": 16}),
         ("soft-prompt", {"tokens": 4}),
