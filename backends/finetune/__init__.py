@@ -59,8 +59,11 @@ class Settings(Tuning, frozen=True, forbid_unknown_fields=True):
     """Settings of `head-ft` and `full-ft` (which trains all)."""
 
     train: Annotated[
-        Literal["head", "last-k", "all"],
-        Meta(description="head: encoder frozen; last-k: its last layers too; all: everything"),
+        Literal["head", "last-k", "all", "contrastive"],
+        Meta(
+            description="head: encoder frozen; last-k: its last layers too; all: everything; "
+            "contrastive: texts of a class drawn together first, for few labels"
+        ),
     ] = "head"
     last_k: Annotated[int, Meta(ge=1, description="encoder layers that learn with last-k")] = 2
 

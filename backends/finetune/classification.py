@@ -8,7 +8,7 @@ from transformers import AutoConfig
 
 from backends import evaluate, weights
 from backends.base import Context, Data, Metric, Step, StepResult
-from backends.finetune import Tuning, encoders, frozen, results, tuned
+from backends.finetune import Tuning, contrastive, encoders, frozen, results, tuned
 from backends.finetune.classifiers import Classifier
 from backends.finetune.examples import Examples, examples, labelled
 from backends.training import silence, trainer
@@ -57,6 +57,38 @@ def run_head(step: Step, settings: Tuning, context: Context) -> StepResult:
     return _result(
         step, context, found, meter, results.Outcome(metrics, counts, settings, "model", notes)
     )
+
+
+def run_contrastive(step: Step, settings: Tuning, context: Context) -> StepResult:
+    """Draw texts of a class together, fit a head on the encoder that results, write `model/`.
+
+    Raises:
+        Interrupted: the user stopped it; a checkpoint is kept.
+    """
+    found = check(step, settings, context)
+    trainer.fix_chance(context, settings)
+    with Meter() as meter:
+        source = weights.local(str(step.model), context.artefacts)
+        learnt = contrastive.learn(source, str(step.model), found, settings, context, meter)
+        made = learnt.head.classifier
+        results.written(
+            context.folder / "model",
+            lambda folder: encoders.save(made.model, made.tokenizer, made.max_length, folder),
+        )
+    metrics, said = made.metrics(found.test, context)
+    if settings.compare:
+        metrics |= _comparison(step, settings, context, found, said)
+    size = sum(p.numel() for p in made.model.parameters())
+    counts = {
+        "truncated": learnt.head.truncated,
+        "max_length": made.max_length,
+        "steps": learnt.trained.steps,
+        "parameters": size,
+        "trainable_parameters": size,
+    }
+    notes = results.training_notes(learnt.trained, "accuracy")
+    outcome = results.Outcome(metrics, counts, learnt.settings, "model", notes)
+    return _result(step, context, found, meter, outcome)
 
 
 def run_tuned(

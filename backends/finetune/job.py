@@ -43,6 +43,8 @@ def run(step: Step, settings: Settings, context: Context) -> StepResult:
     settings = _whole(step, settings)
     if settings.train == "head":
         return classification.run_head(step, settings, context)
+    if settings.train == "contrastive":
+        return classification.run_contrastive(step, settings, context)
     return classification.run_tuned(
         step, settings, context, how(settings), "model", classifiers.load
     )

@@ -77,7 +77,9 @@ def train(
     """
     silence.quiet()
     folder = context.folder / "checkpoints"
-    caches = getattr(model.config, "use_cache", None)  # the trainer turns it off, for good
+    caches = getattr(
+        getattr(model, "config", None), "use_cache", None
+    )  # the trainer turns it off, for good
     data = checkpoints.fingerprint(lesson.rows)
     notes: list[str] = []
     found = _resumable(folder, data, notes) if context.resume else None
