@@ -21,6 +21,7 @@ from backends.training.trainer import Lesson, Trained
 TEMPERATURE = 0.1  # of the similarities, as in the second paper
 LEARNING_RATE = 5e-5
 EPOCHS = 8.0
+STEPS = 60  # at least, where there are but few texts
 LEAST = 64  # texts in a batch, so that most find another of their class
 
 
@@ -40,11 +41,12 @@ def learn(
     Raises:
         Interrupted, UserError: as `backends.training.trainer.train`.
     """
+    batch = max(LEAST, settings.micro_batch)
     settled: Tuning = msgspec.structs.replace(
         settings,
         learning_rate=settings.learning_rate or LEARNING_RATE,
-        epochs=settings.epochs or EPOCHS,
-        micro_batch=max(LEAST, settings.micro_batch),
+        epochs=settings.epochs or max(EPOCHS, STEPS * batch / len(found.train)),
+        micro_batch=batch,
         patience=None,
     )
     model, tokenizer, length = frozen.loaded(source, name, settled)

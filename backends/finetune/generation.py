@@ -77,7 +77,7 @@ def run(
         start, plain = generators.base(source, str(step.model), settings.max_length, how.loading)
         if plain:
             notes.append("the tokenizer had no chat template; a plain one is saved with it")
-        settled = tuned.with_defaults(settings, how)
+        settled = tuned.with_defaults(settings, how, len(found.train))
         encoded = _encoded(start, found.train, settled)
         before = _baseline(start, found, settings, context) if settings.compare else None
         model, trained, counts = _learnt(start, how, settled, found, encoded, context, meter)

@@ -15,7 +15,7 @@ def step(folder: Path, **settings: Any) -> Step:
     tiny_bert.csv_file(folder / "train.csv", tiny_bert.rows(60, seed=1))
     tiny_bert.csv_file(folder / "test.csv", tiny_bert.rows(90, seed=2))
     data = Data(train=str(folder / "train.csv"), test=str(folder / "test.csv"))
-    settings = {"train": "contrastive", "learning_rate": 1e-3, "epochs": 15} | settings
+    settings = {"train": "contrastive", "learning_rate": 3e-3} | settings
     settings = {"precision": "fp32", **settings}
     return Step("few", "head-ft", str(folder / "base"), data=data, settings=settings)
 
