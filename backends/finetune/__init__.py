@@ -35,6 +35,10 @@ class Tuning(Training, frozen=True, forbid_unknown_fields=True):
         Literal["none", "balanced"],
         Meta(description="balanced: rare classes count as much as common ones"),
     ] = "none"
+    deliver: Annotated[
+        Literal["full", "int8", "int4"],
+        Meta(description="also write the model with its matrices in fewer bits, and compare"),
+    ] = "full"
     packing: Annotated[
         bool, Meta(description="several short conversations in one row, blind to each other")
     ] = True
@@ -69,6 +73,7 @@ class Settings(Tuning, frozen=True, forbid_unknown_fields=True):
 
 
 ALIASES = {
+    "quantize": "deliver",
     **TRAINING_ALIASES,
     "head_lr": "head_learning_rate",
     "finetuning_type": "train",

@@ -16,7 +16,7 @@ from backends.base import Context, Metric, Prediction
 from backends.data import Labelled
 from backends.finetune import encoders
 from backends.finetune.examples import tokens
-from backends.training import precision, silence
+from backends.training import fourbit, precision, silence
 from knowledge.errors import UserError
 
 AT_ONCE = 2048  # texts sorted by length together, so that predictions can stream
@@ -94,6 +94,9 @@ def load(folder: Path) -> Classifier:
             config = model.encoder.config
         else:
             model = Logits(AutoModelForSequenceClassification.from_pretrained(folder))
-            model.requires_grad_(False).eval().to(precision.device())
+            fourbit.mended(model)
+            model.requires_grad_(False).eval()
+            if not getattr(model.model, "is_quantized", False):
+                model.to(precision.device())
             config = model.model.config
     return Classifier(model, tokenizer, labels_of(config), int(tokenizer.model_max_length))

@@ -190,7 +190,10 @@ def load(folder: Path) -> Generator:
         model = MODELS[answering(str(folder), str(folder))].from_pretrained(
             folder, dtype=torch.float32
         )
-    model.requires_grad_(False).eval().to(precision.device())
+    fourbit.mended(model)
+    model.requires_grad_(False).eval()
+    if not getattr(model, "is_quantized", False):
+        model.to(precision.device())
     return Generator(model, tokenizer, int(tokenizer.model_max_length))
 
 

@@ -12,6 +12,7 @@ from backends.finetune import (
     Settings,
     classification,
     classifiers,
+    delivering,
     encoders,
     generation,
     generators,
@@ -24,7 +25,9 @@ from knowledge.errors import UserError
 def check(step: Step, settings: Settings, context: Context) -> None:
     """Refuse what could not be run, before anything is written."""
     if tasks.labelled(step):
-        classification.check(step, _whole(step, settings), context)
+        settings = _whole(step, settings)
+        delivering.refuse(settings, whole=settings.train in ("last-k", "all"))
+        classification.check(step, settings, context)
     else:
         _refuse_part(step, settings)
         generation.check(step, settings, context)
@@ -32,6 +35,10 @@ def check(step: Step, settings: Settings, context: Context) -> None:
 
 def run(step: Step, settings: Settings, context: Context) -> StepResult:
     """Train as the settings say and write `model/`."""
+    return delivering.delivered(step, settings, context, _tuned(step, settings, context))
+
+
+def _tuned(step: Step, settings: Settings, context: Context) -> StepResult:
     if not tasks.labelled(step):
         way = how(msgspec.structs.replace(settings, train="all"))._replace(
             # Five to ten times below LoRA's, as usual for whole decoders

@@ -9,7 +9,7 @@ from transformers import AutoConfig
 
 from backends import weights
 from backends.base import Context, Data, Metric, Prediction, Step, StepResult
-from backends.finetune import classification, generation, results, tasks, tuned
+from backends.finetune import classification, delivering, generation, results, tasks, tuned
 from backends.finetune.tuned import Base
 from backends.peft import Settings, adapters, kinds
 from backends.training import fourbit, precision
@@ -19,6 +19,7 @@ from knowledge.errors import UserError
 def check(step: Step, settings: Settings, context: Context) -> None:
     """Refuse what could not be run, before anything is written: data, model, and every target."""
     kinds.refuse_foreign(step.method, settings)
+    delivering.refuse(settings, whole=settings.merge)
     labels: tuple[str, ...] = ()
     if tasks.labelled(step):
         labels = classification.check(step, settings, context).classes
@@ -42,7 +43,7 @@ def run(step: Step, settings: Settings, context: Context) -> StepResult:
     if settings.merge:
         folder = context.folder
         results.written(folder / "model", lambda to: adapters.merged(folder / "adapter", to))
-    return found
+    return delivering.delivered(step, settings, context, found)
 
 
 def predict(folder: Path, texts: Iterable[str]) -> Iterator[Prediction]:

@@ -38,7 +38,7 @@ def mended(model: Any) -> int:
     On processors with AVX512-BF16 bitsandbytes 0.50 repacks the weights at the first pass without
     gradients and then computes wrong gradients from them, silently. Held off, they are exact.
     """
-    if not getattr(model, "is_loaded_in_4bit", False):
+    if not any(getattr(part, "is_loaded_in_4bit", False) for part in model.modules()):
         return 0
     from bitsandbytes.nn import Linear4bit
 
