@@ -35,7 +35,7 @@ def explain(name: str, model: str | None, as_json: bool, quiet: bool) -> None:
     `explain quantization` shows how floats become integers with a scale, on real weights.
     """
     if squeezed(name) in ("quantization", "quantisation"):
-        show_row(quantization(model or "all-minilm-l6-v2"), as_json=as_json)
+        show_row(mapped_weights(model or "all-minilm-l6-v2"), as_json=as_json)
         return
     if model is not None:
         raise UserError(
@@ -44,12 +44,15 @@ def explain(name: str, model: str | None, as_json: bool, quiet: bool) -> None:
     show_row(found(name), as_json=as_json)
 
 
-def quantization(model: str) -> dict[str, Any]:
+def mapped_weights(model: str) -> dict[str, Any]:
     """The mapping of floats to integers, its scale, and what is lost, on a matrix of a model.
 
     Raises:
         UserError: the model has no weights here to show.
     """
+    from backends import quantization
+
+    quantization.require()
     from backends.quantization import mapping  # numpy, for this page alone
 
     name, matrix = mapping.real_matrix(model)

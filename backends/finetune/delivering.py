@@ -1,4 +1,4 @@
-"""The last thing a tuning step may do: its model once more in fewer bits, compared with the first."""
+"""The last that a tuning step may do: its model in fewer bits too, compared with the first."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -75,7 +75,9 @@ def shown(values: NDArray[np.float32], bits: int, block: int) -> Shown:
             (float(flat[n]), int(integers[n]), float(found.scales[n // block]), float(back[n]))
             for n in range(min(SHOWN, len(flat)))
         ),
-        error=float(np.sqrt(np.mean(lost**2) / max(np.mean(flat.astype(np.float64) ** 2), 1e-30))),
+        error=float(
+            np.sqrt(np.mean(lost**2) / max(float(np.mean(flat.astype(np.float64) ** 2)), 1e-30))
+        ),
         largest_error=float(np.abs(lost).max()),
         bytes_before=4 * len(flat),
         bytes_after=-(-len(flat) * bits // 8) + 4 * len(found.scales),
@@ -93,9 +95,16 @@ def real_matrix(model: str) -> tuple[str, NDArray[np.float32]]:
     folder = Path(weights.local(model))
     files = sorted(folder.glob("model*.safetensors")) if folder.is_dir() else []
     for file in files:
+        try:
+            held = load_file(file)
+        except (TypeError, KeyError):  # numpy has no bf16
+            raise UserError(
+                f"the weights of {model!r} are in a format that numpy lacks (bf16); "
+                "show a model held in fp32 or fp16"
+            ) from None
         matrices: dict[str, Any] = {
             name: value
-            for name, value in load_file(file).items()
+            for name, value in held.items()
             if value.ndim == 2 and value.dtype.kind == "f" and "embed" not in name
         }
         for mark in CHOSEN:
