@@ -35,6 +35,12 @@ class Tuning(Training, frozen=True, forbid_unknown_fields=True):
         Literal["none", "balanced"],
         Meta(description="balanced: rare classes count as much as common ones"),
     ] = "none"
+    abstain_below: (
+        Annotated[
+            float, Meta(gt=0, lt=1, description="a classifier less sure than this gives no label")
+        ]
+        | None
+    ) = None
     deliver: Annotated[
         Literal["full", "int8", "int4"],
         Meta(description="also write the model with its matrices in fewer bits, and compare"),

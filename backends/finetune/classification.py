@@ -4,11 +4,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 from transformers import AutoConfig
 
 from backends import evaluate, weights
 from backends.base import Context, Data, Metric, Step, StepResult
-from backends.finetune import Tuning, contrastive, encoders, frozen, results, tuned
+from backends.finetune import Tuning, classifiers, contrastive, encoders, frozen, results, tuned
 from backends.finetune.classifiers import Classifier
 from backends.finetune.examples import Examples, examples, labelled
 from backends.training import silence, trainer
@@ -46,7 +47,9 @@ def run_head(step: Step, settings: Tuning, context: Context) -> StepResult:
             context.folder / "model",
             lambda folder: encoders.save(made.model, made.tokenizer, made.max_length, folder),
         )
-    metrics, _ = made.metrics(found.test, context)
+        classifiers.abstain(context.folder / "model", settings.abstain_below)
+    made = made._replace(abstain_below=settings.abstain_below or 0.0)
+    metrics, said = made.metrics(found.test, context)
     counts = {
         "truncated": head.truncated,
         "max_length": made.max_length,
@@ -55,7 +58,12 @@ def run_head(step: Step, settings: Tuning, context: Context) -> StepResult:
     }
     notes = [f"L2 strength {head.strength:g}, chosen on held-out training rows"]
     return _result(
-        step, context, found, meter, results.Outcome(metrics, counts, settings, "model", notes)
+        step,
+        context,
+        found,
+        said,
+        meter,
+        results.Outcome(metrics, counts, settings, "model", notes),
     )
 
 
@@ -75,6 +83,8 @@ def run_contrastive(step: Step, settings: Tuning, context: Context) -> StepResul
             context.folder / "model",
             lambda folder: encoders.save(made.model, made.tokenizer, made.max_length, folder),
         )
+        classifiers.abstain(context.folder / "model", settings.abstain_below)
+    made = made._replace(abstain_below=settings.abstain_below or 0.0)
     metrics, said = made.metrics(found.test, context)
     if settings.compare:
         metrics |= _comparison(step, settings, context, found, said)
@@ -88,7 +98,7 @@ def run_contrastive(step: Step, settings: Tuning, context: Context) -> StepResul
     }
     notes = results.training_notes(learnt.trained, "accuracy")
     outcome = results.Outcome(metrics, counts, learnt.settings, "model", notes)
-    return _result(step, context, found, meter, outcome)
+    return _result(step, context, found, said, meter, outcome)
 
 
 def run_tuned(
@@ -117,12 +127,13 @@ def run_tuned(
         )
         learnt = tuned.learn(start, how, settings, found, context, meter)
         results.written(context.folder / artefact, lambda to: how.save(learnt.model, start, to))
+        classifiers.abstain(context.folder / artefact, settings.abstain_below)
     metrics, said = load(context.folder / artefact).metrics(found.test, context)
     if settings.compare:
         metrics |= _comparison(step, settings, context, found, said)
     notes = results.training_notes(learnt.trained, "accuracy")
     outcome = results.Outcome(metrics, learnt.counts, learnt.settings, artefact, notes)
-    return _result(step, context, found, meter, outcome)
+    return _result(step, context, found, said, meter, outcome)
 
 
 def score(classifier: Classifier, where: Data) -> dict[str, Metric]:
@@ -180,8 +191,23 @@ def _majority(found: Examples) -> Metric:
 
 
 def _result(
-    step: Step, context: Context, found: Examples, meter: Meter, outcome: results.Outcome
+    step: Step,
+    context: Context,
+    found: Examples,
+    said: list[str],
+    meter: Meter,
+    outcome: results.Outcome,
 ) -> StepResult:
+    results.write_errors(
+        context.folder,
+        (
+            {"line": row.line, "text": row.text, "label": row.label, "said": one}
+            for row, one in zip(found.test, said, strict=True)
+            if one != row.label
+        ),
+    )
+    scores = evaluate.per_class([row.label for row in found.test], said)
+    (context.folder / "classes.json").write_bytes(msgspec.json.format(msgspec.json.encode(scores)))
     cut, length = outcome.counts["truncated"], outcome.counts["max_length"]
     notes = list(outcome.notes)
     if cut:

@@ -12,7 +12,7 @@ from transformers import AutoConfig, AutoTokenizer
 from transformers.utils import cached_file
 
 from backends import weights
-from backends.finetune.classifiers import Classifier, Logits, labels_of
+from backends.finetune.classifiers import Classifier, Logits, abstaining, labels_of
 from backends.finetune.generators import Generator
 from backends.finetune.tasks import MODELS
 from backends.finetune.tuned import Base
@@ -77,7 +77,13 @@ def load(folder: Path) -> Classifier:
     """
     model, tokenizer = _on_base(folder)
     config = AutoConfig.from_pretrained(folder)
-    return Classifier(Logits(model), tokenizer, labels_of(config), int(tokenizer.model_max_length))
+    return Classifier(
+        Logits(model),
+        tokenizer,
+        labels_of(config),
+        int(tokenizer.model_max_length),
+        abstaining(folder),
+    )
 
 
 def load_generator(folder: Path) -> Generator:
