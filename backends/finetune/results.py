@@ -40,6 +40,12 @@ def written(folder: Path, write: Callable[[Path], None]) -> None:
 def training_notes(trained: Trained, metric: str) -> list[str]:
     """How training went, in words."""
     notes = [*trained.notes, f"matrix products in {'bf16' if trained.bf16 else 'fp32'}"]
+    if trained.expected_seconds and trained.seconds:
+        off = trained.expected_seconds / trained.seconds - 1
+        notes.append(
+            f"training took {trained.seconds:.0f} s; after twenty steps it looked like "
+            f"{trained.expected_seconds:.0f} s ({off:+.0%})"
+        )
     if trained.resumed_from is not None:
         notes.append(f"resumed from step {trained.resumed_from}")
     if trained.best is not None:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import torch
 from transformers import AutoConfig
 
@@ -39,6 +40,7 @@ def run(step: Step, settings: Settings, context: Context) -> StepResult:
     else:
         if precision.bf16(settings.precision):  # what never learns needs no more digits
             way = way._replace(loading={"dtype": torch.bfloat16, **way.loading})
+            settings = msgspec.structs.replace(settings, precision="bf16")
         found = generation.run(step, settings, context, way, "adapter", adapters.load_generator)
     if settings.merge:
         folder = context.folder

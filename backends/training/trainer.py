@@ -9,7 +9,7 @@ import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 import torch
@@ -23,6 +23,8 @@ from backends.training.room import Room
 from backends.training.watch import Watch
 from knowledge.errors import UserError
 
+ARITHMETIC = "arithmetic.txt"
+WORTH_MEASURING = 100  # steps of a training that is long enough to try both arithmetics first
 Rows = Sequence[Mapping[str, Any]]
 
 
@@ -46,13 +48,19 @@ class Lesson(NamedTuple):
 
 
 class Trained(msgspec.Struct, frozen=True):
-    """What training came to; `best` is the validation metric of the weights that were kept."""
+    """What training came to.
+
+    `best` is the validation metric of the weights that were kept; `expected_seconds` is what the
+    first twenty steps of this part foretold of its `seconds` (None for fewer steps).
+    """
 
     steps: int
     epochs: float
     resumed_from: int | None
     bf16: bool
     best: float | None
+    seconds: float | None
+    expected_seconds: float | None
     notes: tuple[str, ...]
 
 
@@ -83,6 +91,9 @@ def train(
     data = checkpoints.fingerprint(lesson.rows)
     notes: list[str] = []
     found = _resumable(folder, data, notes) if context.resume else None
+    settings = msgspec.structs.replace(
+        settings, precision=_arithmetic(model, lesson, settings, context)
+    )
     room = _room(model, groups, lesson, settings, context, meter, data)
     if found is not None:
         meter.carry(found[1].seconds, found[1].peak_bytes)
@@ -101,6 +112,8 @@ def train(
         resumed_from=None if found is None else found[1].step,
         bf16=bool(room.args.bf16),
         best=room.state.best_metric,
+        seconds=room.watch.seconds,
+        expected_seconds=room.watch.expected,
         notes=(*notes, *room.watch.notes),
     )
 
@@ -125,6 +138,34 @@ def total_steps(rows: int, settings: Training) -> int:
     if settings.max_steps is not None:
         return settings.max_steps
     return max(1, math.ceil((settings.epochs or 1.0) * steps_per_epoch(rows, settings)))
+
+
+def _arithmetic(
+    model: Any, lesson: Lesson, settings: Training, context: Context
+) -> Literal["fp32", "bf16"]:
+    """The arithmetic to train in: as wished, or the faster one, measured once for a run.
+
+    What was chosen is kept in the step's folder: a resumed run goes on in the same.
+    """
+    if settings.precision != "auto":
+        return "bf16" if precision.bf16(settings.precision) else "fp32"
+    kept = context.folder / ARITHMETIC
+    if context.resume and kept.is_file():
+        return "bf16" if kept.read_text().strip() == "bf16" else "fp32"
+    chosen: Literal["fp32", "bf16"] = "bf16" if precision.bf16("auto") else "fp32"
+    if chosen == "bf16" and total_steps(len(lesson.rows), settings) >= WORTH_MEASURING:
+        model.train()
+        batch = padded(list(lesson.rows)[: settings.micro_batch], lesson.pad)
+        place = next(model.parameters()).device
+        inputs = {key: value.to(place) for key, value in batch.items()}
+        labels = inputs.pop("labels")
+        chosen = (
+            "bf16"
+            if precision.measured(model, lambda: lesson.loss(model(**inputs), labels, len(labels)))
+            else "fp32"
+        )
+    kept.write_text(chosen)
+    return chosen
 
 
 def _resumable(folder: Path, data: str, notes: list[str]) -> tuple[Path, checkpoints.Seal] | None:

@@ -1,11 +1,15 @@
 """What the training room does between steps: shows progress, logs, stops when asked or in vain."""
 
+import itertools
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from transformers import TrainerCallback
 
 from backends.base import Context
+
+LOOKED_AT = 20  # steps after which the time of all is foretold
 
 
 class Watch(TrainerCallback):
@@ -19,6 +23,9 @@ class Watch(TrainerCallback):
         self.context, self.metric, self.patience = context, metric, patience
         self.stopped = False
         self.notes: list[str] = []
+        self.seconds: float | None = None
+        self.expected: float | None = None
+        self._marks: list[float] = []
         self._figures: dict[str, float] = {}
 
     def note(self, text: str) -> None:
@@ -28,15 +35,30 @@ class Watch(TrainerCallback):
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Begin the bar; a resumed run begins where it stopped."""
+        self._marks = [time.perf_counter()]
         self.context.progress.start("training", state.max_steps, "steps")
         self.context.progress.advance(state.global_step)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Advance the bar; on a stop that was asked for, save and end after this step."""
         self.context.progress.advance(state.global_step, **self._figures)
+        if len(self._marks) <= LOOKED_AT:
+            self._marks.append(time.perf_counter())
+            if len(self._marks) == LOOKED_AT + 1:
+                self._expect(state.max_steps - state.global_step)
         ask = self.context.should_stop
         if ask is not None and ask() and state.global_step < state.max_steps:
             self.stopped = control.should_save = control.should_training_stop = True
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Keep how long it took."""
+        self.seconds = time.perf_counter() - self._marks[0]
+
+    def _expect(self, left: int) -> None:
+        """Tell from the first steps how long the training takes [s]; the first is no measure."""
+        each = [b - a for a, b in itertools.pairwise(self._marks[1:])]
+        typical = sum(each) / len(each)
+        self.expected = self._marks[-1] - self._marks[0] + left * typical
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
         """Keep the trainer's figures."""

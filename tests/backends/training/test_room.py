@@ -176,3 +176,53 @@ def test_a_disk_that_fills_while_saving_leaves_the_old_checkpoint(
     found = checkpoints.last(tmp_path / "checkpoints")
     assert found is not None and found[1].step == 2
     assert not (tmp_path / "checkpoints" / "checkpoint-4").exists()
+
+
+def test_the_arithmetic_is_measured_once_and_kept_for_a_resumed_run(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trainer.precision, "bf16", lambda wish: wish in ("auto", "bf16"))
+    asked: list[bool] = []
+
+    def measured(model: Any, learn: Any) -> bool:
+        learn().backward()
+        model.zero_grad()
+        asked.append(True)
+        return False
+
+    monkeypatch.setattr(trainer.precision, "measured", measured)
+    settings = msgspec.structs.replace(
+        SETTINGS, precision="auto", max_steps=trainer.WORTH_MEASURING
+    )
+    _, trained = train(base, tmp_path, settings=settings)
+    assert asked == [True] and not trained.bf16
+    assert (tmp_path / trainer.ARITHMETIC).read_text() == "fp32"
+    model = classifier(base)
+    with Meter() as meter:
+        again = Context(tmp_path, seed=5, resume=True)
+        groups = [{"params": list(model.parameters()), "lr": 3e-3}]
+        trained = trainer.train(model, groups, lesson(base), settings, again, meter)
+    assert asked == [True] and not trained.bf16
+
+
+def test_measuring_leaves_no_trace(base: Path) -> None:
+    model = classifier(base).train()
+    before = tiny_bert.state(model)
+    chance = torch.get_rng_state()
+    ids = torch.randint(4, 20, (4, 9), generator=torch.Generator().manual_seed(0))
+    found = trainer.precision.measured(
+        model, lambda: torch.nn.functional.dropout(model(input_ids=ids).logits).sum()
+    )
+    assert isinstance(found, bool)
+    assert torch.equal(torch.get_rng_state(), chance)
+    assert tiny_bert.same(before, tiny_bert.state(model))
+    assert all(p.grad is None for p in model.parameters())
+
+
+def test_the_time_of_all_is_foretold_after_twenty_steps(base: Path, tmp_path: Path) -> None:
+    settings = msgspec.structs.replace(SETTINGS, max_steps=60, save_steps=1000)
+    _, trained = train(base, tmp_path, settings=settings)
+    assert trained.seconds is not None and trained.expected_seconds is not None
+    assert 0.3 < trained.expected_seconds / trained.seconds < 3
+    _, short = train(base, tmp_path / "short")
+    assert short.expected_seconds is None and short.seconds is not None
