@@ -145,7 +145,7 @@ def learn(
         groups(model, start.new, settled),
         Lesson(
             rows,
-            _loss(settings, rows, len(found.classes)),
+            class_loss(settings, rows, len(found.classes)),
             start.tokenizer.pad_token_id,
             validation,
             _accuracy,
@@ -244,7 +244,7 @@ def _plain_name(name: str) -> str:
     return name.removeprefix("base_model.model.").replace("modules_to_save.default.", "")
 
 
-def _loss(
+def class_loss(
     settings: Tuning, rows: Sequence[Mapping[str, Any]], classes: int
 ) -> Callable[..., torch.Tensor]:
     """The mean loss over a whole step, however it is cut into micro-batches.
