@@ -69,17 +69,17 @@ def result(step: Step, context: Context, meter: Meter, outcome: Outcome) -> Step
         settings=msgspec.to_builtins(outcome.settings),
         notes=tuple(outcome.notes),
     )
-    path = context.folder / outcome.artefact / "README.md"
-    path.write_text(card(step, found), encoding="utf-8")
+    folder = context.folder / outcome.artefact
+    (folder / "README.md").write_text(card(step, found, folder), encoding="utf-8")
     return found
 
 
-def card(step: Step, found: StepResult) -> str:
+def card(step: Step, found: StepResult, folder: Path) -> str:
     """A model card: front matter as the hub reads it, then data, settings, figures, limits."""
-    peft = found.artefact == "adapter"
+    library = "peft" if (folder / "adapter_config.json").is_file() else "transformers"
     head = {
         "base_model": Path(step.model).name if step.model else None,
-        "library_name": "peft" if peft else "transformers",
+        "library_name": library,
         "tags": [found.method, "llm-advisor"],
         "metrics": [name for name in SHOWN if name in found.metrics],
     }
@@ -89,6 +89,7 @@ def card(step: Step, found: StepResult) -> str:
         + "---",
         f"\n# {step.name}\n",
         f"Made by `{found.method}` from `{head['base_model']}`.\n",
+        *_use(found, library),
         "## Data\n",
         *_listed({key: Path(value).name for key, value in _files(step).items()}),
         *_listed({key: f"{value:,}" for key, value in found.counts.items()}),
@@ -102,6 +103,19 @@ def card(step: Step, found: StepResult) -> str:
         *(f"\n- {note}" for note in found.notes),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _use(found: StepResult, library: str) -> list[str]:
+    """How the artefact is loaded where that is not plain from its library."""
+    classes = found.counts.get("classes")
+    if library != "peft" or classes is None:
+        return []
+    return [
+        "## Use\n",
+        "```python",
+        f"AutoPeftModelForSequenceClassification.from_pretrained(FOLDER, num_labels={classes})",
+        "```\n",
+    ]
 
 
 def _files(step: Step) -> dict[str, str]:

@@ -86,6 +86,8 @@ def test_the_adapter_loads_in_peft_and_says_the_same(
         assert [p.label for p in said] == [config.id2label[n] for n in plain.argmax(-1).tolist()]
         sure = torch.tensor([p.confidence for p in said])
         torch.testing.assert_close(sure, plain.max(-1).values, atol=1e-5, rtol=0)
+    card = (folder / "README.md").read_text()
+    assert "from_pretrained(FOLDER, num_labels=3)" in card
     files = {path.name for path in folder.iterdir()}
     assert "adapter_model.safetensors" in files
     assert not any(name.endswith((".bin", ".pt", ".pkl")) for name in files)
