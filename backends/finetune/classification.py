@@ -84,8 +84,7 @@ def run_contrastive(step: Step, settings: Tuning, context: Context) -> StepResul
             lambda folder: encoders.save(made.model, made.tokenizer, made.max_length, folder),
         )
         classifiers.abstain(context.folder / "model", settings.abstain_below)
-    made = made._replace(abstain_below=settings.abstain_below or 0.0)
-    metrics, said = made.metrics(found.test, context)
+    metrics, said = classifiers.load(context.folder / "model").metrics(found.test, context)
     if settings.compare:
         metrics |= _comparison(step, settings, context, found, said)
     size = sum(p.numel() for p in made.model.parameters())

@@ -101,6 +101,8 @@ def train(
         room.restore(found[0])
     else:
         room.train(resume_from_checkpoint=None if found is None else str(found[0]))
+    # Outside training the model computes as its file will say, not in the training's arithmetic.
+    room.accelerator.unwrap_model(model, keep_fp32_wrapper=False)
     if caches is not None:
         model.config.use_cache = caches
     if room.watch.stopped:

@@ -49,6 +49,8 @@ def test_it_draws_classes_apart_and_then_tells_them(tmp_path: Path) -> None:
     metrics = result.metrics
     assert metrics["accuracy"].value > metrics["baseline_majority_accuracy"].value + 0.5
     assert "gain_over_linear_head" in metrics
+    again = BACKEND.evaluate(tmp_path / "run", Data(test=str(tmp_path / "test.csv")))
+    assert again["accuracy"] == metrics["accuracy"] and again["ece"] == metrics["ece"]
     assert apart(tmp_path / "run" / "model") > apart(tmp_path / "base") + 0.3
     said = list(BACKEND.predict(tmp_path / "run", ["my card pin", "loan rate"]))
     assert [one.label for one in said] == ["card", "loan"]

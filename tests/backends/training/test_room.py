@@ -226,3 +226,18 @@ def test_the_time_of_all_is_foretold_after_twenty_steps(base: Path, tmp_path: Pa
     assert 0.3 < trained.expected_seconds / trained.seconds < 3
     _, short = train(base, tmp_path / "short")
     assert short.expected_seconds is None and short.seconds is not None
+
+
+def test_after_training_in_bf16_the_model_computes_as_its_weights_say(
+    base: Path, tmp_path: Path
+) -> None:
+    model = classifier(base)
+    settings = msgspec.structs.replace(SETTINGS, precision="bf16", max_steps=2)
+    with Meter() as meter:
+        groups = [{"params": list(model.parameters()), "lr": 3e-3}]
+        trainer.train(model, groups, lesson(base), settings, Context(tmp_path, seed=5), meter)
+    fresh = classifier(base)
+    fresh.load_state_dict(model.state_dict())
+    ids = torch.randint(4, 20, (4, 9), generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        assert torch.equal(model.eval()(input_ids=ids).logits, fresh.eval()(input_ids=ids).logits)
