@@ -88,10 +88,10 @@ def _classifier(profile: Profile, option: Ranked, row: methods.Method) -> Step:
     longest = round(facts.words.p99 * TOKENS_PER_WORD) + 8
     settings: dict[str, Any] = {"max_length": min(LONGEST, 8 * -(-longest // 8))}
     passes = ENCODER_EPOCHS
-    if row.trains != "head":
-        settings |= {"rank": 16, "targets": "all-linear"}
-    else:
+    if row.trains == "head":
         settings |= {"train": part_to_train(facts.rows)}
+    added, sizes = _sizes(row)
+    settings |= added
     if settings.get("train") == "head":
         passes = 1.0
     else:
@@ -102,8 +102,7 @@ def _classifier(profile: Profile, option: Ranked, row: methods.Method) -> Step:
         "method": row.id,
         "train": settings.get("train"),
         "classes": max(2, len(facts.labels)),
-        "lora_rank": settings.get("rank"),
-        "lora_targets": settings.get("targets"),
+        **sizes,
         "micro_batch": MICRO_BATCH,
         "seq_len": settings["max_length"],
         "seq_len_is": "cap",
@@ -114,6 +113,55 @@ def _classifier(profile: Profile, option: Ranked, row: methods.Method) -> Step:
     data = Data(train=train, test=profile.test_data)
     expected = _expected(job, option, "accuracy")
     return Step("classify", row.id, model, data=data, settings=settings, predicted=expected)
+
+
+def _sizes(row: methods.Method) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The sizes of what a method adds: as settings of its step, and as keys of a job."""
+    settings: dict[str, Any] = {}
+    job: dict[str, Any] = {}
+    keys = {"rank": "lora_rank", "width": "adapter_width", "tokens": "virtual_tokens"}
+    for size, key in keys.items():
+        if size in row.defaults:
+            settings[size] = job[key] = int(row.defaults[size])
+    if "rank" in row.defaults:
+        settings["targets"] = job["lora_targets"] = "all-linear"
+    return settings, job
+
+
+def _tuner(profile: Profile, option: Ranked, row: methods.Method) -> Step:
+    """A step that tunes a model on what the data hold: labels, or answers."""
+    train = _needed(profile, "data", "a file of labelled examples or of prompts with answers")
+    if isinstance(reading.read(train).rows[0], reading.Labelled):
+        return _classifier(profile, option, row)
+    return _answerer(profile, option, row)
+
+
+def _answerer(profile: Profile, option: Ranked, row: methods.Method) -> Step:
+    """A step that tunes a model on prompts with answers, or conversations."""
+    train = str(profile.data)
+    rows = reading.read(train).rows
+    words = sorted(
+        len(f"{reading.input_text(one)} {reading.target_text(one) or ''}".split()) for one in rows
+    )
+    longest = round(words[int(0.99 * (len(words) - 1))] * TOKENS_PER_WORD) + 32  # and the template
+    added, sizes = _sizes(row)
+    settings = {"max_length": min(4 * LONGEST, 8 * -(-longest // 8)), "micro_batch": 4, **added}
+    settings |= {"accumulation": 4, "epochs": 3.0}
+    job = {
+        "model": option.model,
+        "method": row.id,
+        **sizes,
+        "micro_batch": settings["micro_batch"],
+        "gradient_accumulation": settings["accumulation"],
+        "seq_len": settings["max_length"],
+        "packing": True,
+        "examples": len(rows),
+        "tokens_per_example": sum(words) / len(words) * TOKENS_PER_WORD + 32,
+        "epochs": settings["epochs"],
+    }
+    data = Data(train=train, test=profile.test_data)
+    expected = _expected(job, option, None)
+    return Step("tune", row.id, option.model, data=data, settings=settings, predicted=expected)
 
 
 def _retriever(profile: Profile, option: Ranked, row: methods.Method) -> Step:
@@ -163,8 +211,8 @@ def _other(profile: Profile, option: Ranked, row: methods.Method) -> Step:
 
 
 _MAKERS: dict[str, Callable[[Profile, Ranked, methods.Method], Step]] = {
-    "finetune": _classifier,
-    "peft": _classifier,
+    "finetune": _tuner,
+    "peft": _tuner,
     "rag": _retriever,
     "prompting": _prompter,
 }

@@ -287,6 +287,7 @@ class Backend(msgspec.Struct, frozen=True):
         make = getattr(import_module(self.module), "service", None)
         made: Service | None = None if make is None else make(folder, **options)
         return made
+
     def update(self, folder: Path, **options: Any) -> Any:
         """Bring a finished step's artefact up to date with its sources; what was done.
 

@@ -32,10 +32,59 @@ EXAMPLES: tuple[dict[str, Any], ...] = (
 
 @click.command()
 @click.argument("name", metavar="ID")
+@click.option("--model", help="Whose weights 'explain quantization' shows.")
 @common
-def explain(name: str, as_json: bool, quiet: bool) -> None:
-    """What a rule, a finding, a method or a line of a bill is; its formula and its source."""
+def explain(name: str, model: str | None, as_json: bool, quiet: bool) -> None:
+    """What a rule, a finding, a method or a line of a bill is; its formula and its source.
+
+    `explain quantization` shows how floats become integers with a scale, on real weights.
+    """
+    if squeezed(name) in ("quantization", "quantisation"):
+        show_row(mapped_weights(model or "all-minilm-l6-v2"), as_json=as_json)
+        return
+    if model is not None:
+        raise UserError(
+            f"--model {model!r} means nothing to 'explain {name}'; it is for: quantization"
+        )
     show_row(found(name), as_json=as_json)
+
+
+def mapped_weights(model: str) -> dict[str, Any]:
+    """The mapping of floats to integers, its scale, and what is lost, on a matrix of a model.
+
+    Raises:
+        UserError: the model has no weights here to show.
+    """
+    from backends import quantization
+
+    quantization.require()
+    from backends.quantization import mapping  # numpy, for this page alone
+
+    name, matrix = mapping.real_matrix(model)
+    whole, block, four = (
+        mapping.shown(matrix, 8, matrix.shape[1]),
+        mapping.shown(matrix, 8, 64),
+        mapping.shown(matrix, 4, 64),
+    )
+    answer: dict[str, Any] = {
+        "name": "quantization",
+        "says": "Each block of weights is divided by one scale and rounded to integers: "
+        "scale = largest magnitude / (2^(bits-1) - 1), integer = round(weight / scale), and "
+        "integer * scale stands for the weight from then on.",
+        "source": "https://arxiv.org/abs/2208.07339",
+        "model": model,
+        "matrix": f"{name} ({matrix.shape[0]} x {matrix.shape[1]})",
+    }
+    for title, seen in (("int8, a row", whole), ("int8, 64", block), ("int4, 64", four)):
+        answer[f"{title} weights to a scale"] = "; ".join(
+            f"{weight:+.4f} / {scale:.6f} = {integer:+d}, back {back:+.4f}"
+            for weight, integer, scale, back in seen.first[:4]
+        )
+        answer[f"{title}: lost"] = (
+            f"{seen.error:.2%} of the weights' size (root mean square), at most "
+            f"{seen.largest_error:.4f}; {seen.bytes_before:,} bytes become {seen.bytes_after:,}"
+        )
+    return answer
 
 
 def found(name: str) -> Any:

@@ -1,29 +1,25 @@
 """The step of any method that makes a text classifier: check, train, score, write."""
 
-import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import msgspec
 from transformers import AutoConfig
 
 from backends import evaluate, weights
 from backends.base import Context, Data, Metric, Step, StepResult
-from backends.finetune import Classification, encoders, frozen, tuned
+from backends.finetune import Tuning, classifiers, contrastive, encoders, frozen, results, tuned
 from backends.finetune.classifiers import Classifier
 from backends.finetune.examples import Examples, examples, labelled
 from backends.training import silence, trainer
 from backends.training.meter import Meter
-from backends.training.trainer import Trained
 from knowledge.errors import UserError
-from knowledge.quantities import HOUR
 
 DEFAULT_MODEL = "all-minilm-l6-v2"
 
 
-def check(step: Step, settings: Classification, context: Context) -> Examples:
+def check(step: Step, settings: Tuning, context: Context) -> Examples:
     """Refuse what could not be run, before anything is written; returns the rows.
 
     Raises:
@@ -41,27 +37,19 @@ def check(step: Step, settings: Classification, context: Context) -> Examples:
     return found
 
 
-class Outcome(NamedTuple):
-    """What a step came to, for its result."""
-
-    metrics: dict[str, Metric]
-    counts: dict[str, int]
-    settings: Classification
-    artefact: str
-    notes: list[str]
-
-
-def run_head(step: Step, settings: Classification, context: Context) -> StepResult:
+def run_head(step: Step, settings: Tuning, context: Context) -> StepResult:
     """Fit a head on a frozen encoder and write `model/`."""
     found = check(step, settings, context)
     with Meter() as meter:
         head = _frozen(step, settings, context, found)
         made = head.classifier
-        written(
+        results.written(
             context.folder / "model",
             lambda folder: encoders.save(made.model, made.tokenizer, made.max_length, folder),
         )
-    metrics, _ = made.metrics(found.test, context)
+        classifiers.abstain(context.folder / "model", settings.abstain_below)
+    made = made._replace(abstain_below=settings.abstain_below or 0.0)
+    metrics, said = made.metrics(found.test, context)
     counts = {
         "truncated": head.truncated,
         "max_length": made.max_length,
@@ -69,12 +57,52 @@ def run_head(step: Step, settings: Classification, context: Context) -> StepResu
         "trainable_parameters": sum(p.numel() for p in made.model.head.parameters()),
     }
     notes = [f"L2 strength {head.strength:g}, chosen on held-out training rows"]
-    return _result(step, context, found, meter, Outcome(metrics, counts, settings, "model", notes))
+    return _result(
+        step,
+        context,
+        found,
+        said,
+        meter,
+        results.Outcome(metrics, counts, settings, "model", notes),
+    )
+
+
+def run_contrastive(step: Step, settings: Tuning, context: Context) -> StepResult:
+    """Draw texts of a class together, fit a head on the encoder that results, write `model/`.
+
+    Raises:
+        Interrupted: the user stopped it; a checkpoint is kept.
+    """
+    found = check(step, settings, context)
+    trainer.fix_chance(context, settings)
+    with Meter() as meter:
+        source = weights.local(str(step.model), context.artefacts)
+        learnt = contrastive.learn(source, str(step.model), found, settings, context, meter)
+        made = learnt.head.classifier
+        results.written(
+            context.folder / "model",
+            lambda folder: encoders.save(made.model, made.tokenizer, made.max_length, folder),
+        )
+        classifiers.abstain(context.folder / "model", settings.abstain_below)
+    metrics, said = classifiers.load(context.folder / "model").metrics(found.test, context)
+    if settings.compare:
+        metrics |= _comparison(step, settings, context, found, said)
+    size = sum(p.numel() for p in made.model.parameters())
+    counts = {
+        "truncated": learnt.head.truncated,
+        "max_length": made.max_length,
+        "steps": learnt.trained.steps,
+        "parameters": size,
+        "trainable_parameters": size,
+    }
+    notes = results.training_notes(learnt.trained, "accuracy")
+    outcome = results.Outcome(metrics, counts, learnt.settings, "model", notes)
+    return _result(step, context, found, said, meter, outcome)
 
 
 def run_tuned(
     step: Step,
-    settings: Classification,
+    settings: Tuning,
     context: Context,
     how: tuned.How,
     artefact: str,
@@ -93,15 +121,18 @@ def run_tuned(
             str(step.model),
             found.classes,
             settings.max_length,
+            how.loading,
+            how.added_tokens,
         )
         learnt = tuned.learn(start, how, settings, found, context, meter)
-        written(context.folder / artefact, lambda to: how.save(learnt.model, start, to))
+        results.written(context.folder / artefact, lambda to: how.save(learnt.model, start, to))
+        classifiers.abstain(context.folder / artefact, settings.abstain_below)
     metrics, said = load(context.folder / artefact).metrics(found.test, context)
     if settings.compare:
         metrics |= _comparison(step, settings, context, found, said)
-    notes = _notes(learnt.trained)
-    outcome = Outcome(metrics, learnt.counts, learnt.settings, artefact, notes)
-    return _result(step, context, found, meter, outcome)
+    notes = results.training_notes(learnt.trained, "accuracy")
+    outcome = results.Outcome(metrics, learnt.counts, learnt.settings, artefact, notes)
+    return _result(step, context, found, said, meter, outcome)
 
 
 def score(classifier: Classifier, where: Data) -> dict[str, Metric]:
@@ -124,18 +155,8 @@ def score(classifier: Classifier, where: Data) -> dict[str, Metric]:
     return classifier.metrics(rows)[0]
 
 
-def written(folder: Path, write: Callable[[Path], None]) -> None:
-    """Write an artefact's folder whole: a crash leaves the old one or none, never a part."""
-    beside = folder.with_name(f".{folder.name}.new")
-    shutil.rmtree(beside, ignore_errors=True)
-    beside.mkdir(parents=True)
-    write(beside)
-    shutil.rmtree(folder, ignore_errors=True)
-    beside.rename(folder)
-
-
 def _comparison(
-    step: Step, settings: Classification, context: Context, found: Examples, said: list[str]
+    step: Step, settings: Tuning, context: Context, found: Examples, said: list[str]
 ) -> dict[str, Metric]:
     """What a linear head on the same encoder, frozen, reaches, and what tuning gains over it."""
     begun = time.perf_counter()
@@ -150,13 +171,13 @@ def _comparison(
     }
 
 
-def _frozen(step: Step, settings: Classification, context: Context, found: Examples) -> frozen.Head:
+def _frozen(step: Step, settings: Tuning, context: Context, found: Examples) -> frozen.Head:
     return frozen.fitted(
         weights.local(str(step.model), context.artefacts), str(step.model), found, settings, context
     )
 
 
-def _examples(step: Step, settings: Classification, context: Context) -> Examples:
+def _examples(step: Step, settings: Tuning, context: Context) -> Examples:
     share = settings.validation_share
     if share is None and settings.patience is not None:
         share = 0.1
@@ -168,35 +189,33 @@ def _majority(found: Examples) -> Metric:
     return evaluate.share(sum(row.label == label for row in found.test), len(found.test))
 
 
-def _notes(trained: Trained) -> list[str]:
-    notes = [*trained.notes, f"matrix products in {'bf16' if trained.bf16 else 'fp32'}"]
-    if trained.resumed_from is not None:
-        notes.append(f"resumed from step {trained.resumed_from}")
-    if trained.best is not None:
-        notes.append(f"validation accuracy of the weights kept: {trained.best:.4f}")
-    return notes
-
-
 def _result(
-    step: Step, context: Context, found: Examples, meter: Meter, outcome: Outcome
+    step: Step,
+    context: Context,
+    found: Examples,
+    said: list[str],
+    meter: Meter,
+    outcome: results.Outcome,
 ) -> StepResult:
+    results.write_errors(
+        context.folder,
+        (
+            {"line": row.line, "text": row.text, "label": row.label, "said": one}
+            for row, one in zip(found.test, said, strict=True)
+            if one != row.label
+        ),
+    )
+    scores = evaluate.per_class([row.label for row in found.test], said)
+    (context.folder / "classes.json").write_bytes(msgspec.json.format(msgspec.json.encode(scores)))
     cut, length = outcome.counts["truncated"], outcome.counts["max_length"]
     notes = list(outcome.notes)
     if cut:
         notes.append(f"{cut:,} of {len(found.train):,} training texts were cut to {length} tokens")
     if found.held_out:
         notes.append(f"scored on {len(found.test):,} rows held out of the training file")
-    dollars = context.usd_per_hour
-    return StepResult(
-        name=step.name,
-        method=step.method,
+    whole = outcome._replace(
         metrics={**outcome.metrics, "baseline_majority_accuracy": _majority(found)},
-        seconds=meter.seconds,
-        peak_memory_bytes=meter.peak_bytes,
-        memory_metric=meter.metric,
-        usd=None if dollars is None else dollars * meter.seconds / HOUR,
-        artefact=outcome.artefact,
-        counts={**found.counts(), **outcome.counts, "memory_before_bytes": meter.before},
-        settings=msgspec.to_builtins(outcome.settings),
-        notes=tuple(notes),
+        counts={**found.counts(), **outcome.counts},
+        notes=notes,
     )
+    return results.result(step, context, meter, whole)

@@ -3,11 +3,13 @@
 Shapes: N texts, C classes.
 """
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
@@ -16,9 +18,11 @@ from backends.base import Context, Metric, Prediction
 from backends.data import Labelled
 from backends.finetune import encoders
 from backends.finetune.examples import tokens
-from backends.training import precision, silence
+from backends.training import fourbit, precision, silence
 from knowledge.errors import UserError
 
+SUREST = 0.9
+ABSTAIN = "abstain.json"
 AT_ONCE = 2048  # texts sorted by length together, so that predictions can stream
 
 
@@ -41,6 +45,7 @@ class Classifier(NamedTuple):
     tokenizer: Any
     labels: Sequence[str]
     max_length: int
+    abstain_below: float = 0.0
 
     def logits(self, texts: Iterable[str], context: Context | None = None) -> torch.Tensor:
         """The logits of each text [N, C], in fp32 as the libraries compute them."""
@@ -63,14 +68,45 @@ class Classifier(NamedTuple):
         stream = iter(texts)
         while some := list(islice(stream, AT_ONCE)):
             for text, label, sure in zip(some, *self.answers(some), strict=True):
-                yield Prediction(text=text, label=label, confidence=sure)
+                if sure < self.abstain_below:
+                    yield Prediction(text=text, confidence=sure, abstained=True)
+                else:
+                    yield Prediction(text=text, label=label, confidence=sure)
 
     def metrics(
         self, rows: Sequence[Labelled], context: Context | None = None
     ) -> tuple[dict[str, Metric], list[str]]:
-        """Metrics on labelled rows, and the labels that were predicted."""
+        """Metrics on labelled rows, and the labels that were predicted.
+
+        `selective_accuracy` is the accuracy where the surest nine tenths are answered and the
+        rest is left to people; with `abstain_below`, `answered` is the share that it answers and
+        `answered_accuracy` how often rightly.
+        """
         said, sure = self.answers([row.text for row in rows], context)
-        return evaluate.classification([row.label for row in rows], said, sure), said
+        labels = [row.label for row in rows]
+        found = evaluate.classification(labels, said, sure)
+        right = [a == b for a, b in zip(said, labels, strict=True)]
+        surest = sorted(range(len(rows)), key=lambda n: -sure[n])[: math.ceil(SUREST * len(rows))]
+        found["selective_accuracy"] = evaluate.share(sum(right[n] for n in surest), len(surest))
+        if self.abstain_below:
+            answered = [n for n in range(len(rows)) if sure[n] >= self.abstain_below]
+            found["answered"] = evaluate.share(len(answered), len(rows))
+            if answered:
+                hits = sum(right[n] for n in answered)
+                found["answered_accuracy"] = evaluate.share(hits, len(answered))
+        return found, said
+
+
+def abstain(folder: Path, below: float | None) -> None:
+    """Keep beside a model how sure it must be to answer."""
+    if below is not None:
+        (folder / ABSTAIN).write_bytes(msgspec.json.encode({"below": below}))
+
+
+def abstaining(folder: Path) -> float:
+    """How sure the classifier in a folder must be to answer; 0 where it always does."""
+    path = folder / ABSTAIN
+    return float(msgspec.json.decode(path.read_bytes())["below"]) if path.is_file() else 0.0
 
 
 def labels_of(config: Any) -> list[str]:
@@ -94,6 +130,10 @@ def load(folder: Path) -> Classifier:
             config = model.encoder.config
         else:
             model = Logits(AutoModelForSequenceClassification.from_pretrained(folder))
-            model.requires_grad_(False).eval().to(precision.device())
+            fourbit.mended(model)
+            model.requires_grad_(False).eval()
+            if not getattr(model.model, "is_quantized", False):
+                model.to(precision.device())
             config = model.model.config
-    return Classifier(model, tokenizer, labels_of(config), int(tokenizer.model_max_length))
+    length = int(tokenizer.model_max_length)
+    return Classifier(model, tokenizer, labels_of(config), length, abstaining(folder))

@@ -87,19 +87,22 @@ def tokens(tokenizer: Any, texts: Iterable[str], max_length: int) -> tuple[list[
     return [ids or blank for ids in found], sum(len(ids) > max_length for ids in uncut)
 
 
-def context_length(tokenizer: Any, config: Any, wish: int | None, tuned: int | None) -> int:
+def context_length(
+    tokenizer: Any, config: Any, wish: int | None, tuned: int | None, added: int = 0
+) -> int:
     """Tokens that an encoder reads of a text: as wished, but no more than its positions.
 
     Args:
         wish: the user's, or none.
         tuned: the length that a sentence encoder was tuned with, taken where nothing is wished.
+        added: positions that a method's own vectors take.
     """
     limits = [wish or LONGEST]
     positions = getattr(config, "max_position_embeddings", None)
     if positions:
         # RoBERTa and its kin count positions from after the padding token's.
         shifted = getattr(config, "model_type", "") in ("roberta", "xlm-roberta", "camembert")
-        limits.append(positions - 2 if shifted else positions)
+        limits.append((positions - 2 if shifted else positions) - added)
     if tokenizer.model_max_length < NO_LIMIT:
         limits.append(int(tokenizer.model_max_length))
     if wish is None and tuned:

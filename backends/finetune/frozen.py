@@ -10,8 +10,9 @@ from transformers import AutoTokenizer
 
 from backends import weights
 from backends.base import Context
-from backends.finetune import Classification, encoders, linear
+from backends.finetune import Tuning, encoders, linear
 from backends.finetune.classifiers import Classifier
+from backends.finetune.encoders import PooledEncoder
 from backends.finetune.examples import Examples, context_length, tokens
 from backends.training import precision, silence, trainer
 
@@ -24,15 +25,18 @@ class Head(NamedTuple):
     strength: float
 
 
-def fitted(
-    source: str, name: str, found: Examples, settings: Classification, context: Context
-) -> Head:
+def fitted(source: str, name: str, found: Examples, settings: Tuning, context: Context) -> Head:
     """The encoder at a path or hub id with a head fitted to the training rows.
 
     Args:
         source: what `from_pretrained` takes; `name` is what the user calls it.
         settings: of which length, precision and seed matter here.
     """
+    return headed(*loaded(source, name, settings), found, settings, context)
+
+
+def loaded(source: str, name: str, settings: Tuning) -> tuple[PooledEncoder, Any, int]:
+    """An encoder that gives a vector for each text, its tokenizer, and the tokens it reads."""
     silence.quiet()
     with weights.loading(name):
         tokenizer: Any = AutoTokenizer.from_pretrained(source)
@@ -43,6 +47,18 @@ def fitted(
         settings.max_length,
         encoders.sidecar(source, "sentence_bert_config.json").get("max_seq_length"),
     )
+    return model, tokenizer, length
+
+
+def headed(
+    model: PooledEncoder,
+    tokenizer: Any,
+    length: int,
+    found: Examples,
+    settings: Tuning,
+    context: Context,
+) -> Head:
+    """The encoder with a head fitted to the training rows."""
     ids, truncated = tokens(tokenizer, (row.text for row in found.train), length)
     vectors = encoders.vectors(
         model,

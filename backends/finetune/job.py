@@ -4,33 +4,71 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
+from transformers import AutoConfig
+
 from backends.base import Context, Data, Metric, Prediction, Step, StepResult
-from backends.finetune import Settings, classification, classifiers, tuned
+from backends.finetune import (
+    Settings,
+    classification,
+    classifiers,
+    delivering,
+    encoders,
+    generation,
+    generators,
+    tasks,
+    tuned,
+)
 from knowledge.errors import UserError
 
 
 def check(step: Step, settings: Settings, context: Context) -> None:
     """Refuse what could not be run, before anything is written."""
-    classification.check(step, settings, context)
+    if tasks.labelled(step):
+        settings = _whole(step, settings)
+        delivering.refuse(settings, whole=settings.train in ("last-k", "all"))
+        classification.check(step, settings, context)
+    else:
+        _refuse_part(step, settings)
+        generation.check(step, settings, context)
 
 
 def run(step: Step, settings: Settings, context: Context) -> StepResult:
     """Train as the settings say and write `model/`."""
+    return delivering.delivered(step, settings, context, _tuned(step, settings, context))
+
+
+def _tuned(step: Step, settings: Settings, context: Context) -> StepResult:
+    if not tasks.labelled(step):
+        way = how(msgspec.structs.replace(settings, train="all"))._replace(
+            # Five to ten times below LoRA's, as usual for whole decoders
+            # (https://arxiv.org/abs/2203.02155, appendix C; https://arxiv.org/abs/2305.14314).
+            learning_rate=2e-5,
+            epochs=3.0,
+        )
+        return generation.run(step, settings, context, way, "model", generators.load)
+    settings = _whole(step, settings)
     if settings.train == "head":
         return classification.run_head(step, settings, context)
+    if settings.train == "contrastive":
+        return classification.run_contrastive(step, settings, context)
     return classification.run_tuned(
         step, settings, context, how(settings), "model", classifiers.load
     )
 
 
 def predict(folder: Path, texts: Iterable[str]) -> Iterator[Prediction]:
-    """The label of each text, in order."""
-    return classifiers.load(folder / "model").predictions(texts)
+    """The label of each text, or the answer to it, in order."""
+    if _classifies(folder / "model"):
+        return classifiers.load(folder / "model").predictions(texts)
+    return generators.load(folder / "model").predictions(texts)
 
 
 def evaluate(folder: Path, data: Data) -> dict[str, Metric]:
-    """Accuracy, macro-F1 and calibration on other data."""
-    return classification.score(classifiers.load(folder / "model"), data)
+    """Accuracy, macro-F1 and calibration on other data, or loss and right answers."""
+    if _classifies(folder / "model"):
+        return classification.score(classifiers.load(folder / "model"), data)
+    return generation.score(generators.load(folder / "model"), data)
 
 
 def how(settings: Settings) -> tuned.How:
@@ -46,6 +84,31 @@ def how(settings: Settings) -> tuned.How:
     return tuned.How(
         prepare=prepare, save=_save, learning_rate=2e-4, head_learning_rate=1e-3, epochs=4.0
     )
+
+
+def _whole(step: Step, settings: Settings) -> Settings:
+    """`full-ft` trains everything, whatever `head-ft` would by default."""
+    if step.method != "full-ft":
+        return settings
+    return msgspec.structs.replace(settings, train="all")
+
+
+def _refuse_part(step: Step, settings: Settings) -> None:
+    if step.method != "full-ft":
+        raise UserError(
+            f"step {step.name!r}: head-ft needs texts with labels and the data hold "
+            "conversations; use full-ft, lora or another method of 'advisor catalog methods'"
+        )
+
+
+def _classifies(folder: Path) -> bool:
+    """Whether the model in a folder is a classifier."""
+    if not (folder / "config.json").is_file():
+        raise UserError(f"{str(folder)!r} holds no model; has the step finished?")
+    if (folder / encoders.HEAD).is_dir():
+        return True
+    kinds = AutoConfig.from_pretrained(folder).architectures or [""]
+    return str(kinds[0]).endswith("ForSequenceClassification")
 
 
 def _freeze_but_last(base: tuned.Base, count: int) -> None:

@@ -13,16 +13,23 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from backends import weights
 from backends.base import Context
-from backends.finetune import Classification, encoders
+from backends.finetune import Tuning, encoders
 from backends.finetune.examples import Examples, context_length, tokens
-from backends.training import silence, trainer
+from backends.finetune.tasks import CLASSIFY
+from backends.training import fourbit, silence, trainer
 from backends.training.meter import Meter
 from backends.training.trainer import Lesson, Trained
 from knowledge.errors import UserError
 
+STEPS = 300  # optimizer steps at least, where the user does not say
+MOST_EPOCHS = 20.0
+
 
 class Base(NamedTuple):
-    """A loaded classifier before it learns; `new` names the parameters that no one trained yet."""
+    """A loaded model before it learns; `new` names the parameters that no one trained yet.
+
+    `task` is what it is to do, as `backends.finetune.tasks` names it.
+    """
 
     model: Any
     tokenizer: Any
@@ -30,6 +37,7 @@ class Base(NamedTuple):
     new: frozenset[str]
     source: str
     name: str
+    task: str = CLASSIFY
 
 
 class How(NamedTuple):
@@ -39,6 +47,10 @@ class How(NamedTuple):
         prepare: a base to the model that learns, with `requires_grad` set.
         save: model and base into a folder.
         learning_rate: of the old parameters or of an adapter; `head_learning_rate` of new ones.
+        loading: more of what `from_pretrained` takes for the base.
+        optimizer: where the user names none.
+        added_tokens: places of the sequence that the method takes for itself.
+        packs: whether several texts may share a row (not where each needs vectors before it).
     """
 
     prepare: Callable[[Base], Any]
@@ -46,6 +58,10 @@ class How(NamedTuple):
     learning_rate: float
     head_learning_rate: float
     epochs: float
+    loading: Mapping[str, Any] = {}
+    optimizer: str = "adamw"
+    added_tokens: int = 0
+    packs: bool = True
 
 
 class Learnt(NamedTuple):
@@ -54,13 +70,23 @@ class Learnt(NamedTuple):
     model: Any
     base: Base
     trained: Trained
-    settings: Classification
+    settings: Tuning
     counts: dict[str, int]
 
 
-def base(source: str, name: str, classes: Sequence[str], max_length: int | None) -> Base:
+def base(
+    source: str,
+    name: str,
+    classes: Sequence[str],
+    max_length: int | None,
+    loading: Mapping[str, Any] | None = None,
+    added_tokens: int = 0,
+) -> Base:
     """The classifier on top of a pretrained model, its labels set, in fp32.
 
+    Args:
+        loading: more of what `from_pretrained` takes.
+        added_tokens: places of the sequence that are kept free.
     Raises:
         UserError: it cannot be loaded, or transformers has no classifier of its kind.
     """
@@ -76,7 +102,9 @@ def base(source: str, name: str, classes: Sequence[str], max_length: int | None)
             problem_type="single_label_classification",
             ignore_mismatched_sizes=True,
             output_loading_info=True,
+            **(loading or {}),
         )
+    fourbit.mended(model)
     new = {*report["missing_keys"], *(entry[0] for entry in report["mismatched_keys"])}
     tuned = encoders.sidecar(source, "sentence_bert_config.json")
     if tuned or any("pooler" in key for key in new):
@@ -86,7 +114,9 @@ def base(source: str, name: str, classes: Sequence[str], max_length: int | None)
     if tokenizer.pad_token_id is None:
         raise UserError(f"the tokenizer of {name!r} has no padding token; take another model")
     model.config.pad_token_id = tokenizer.pad_token_id
-    length = context_length(tokenizer, model.config, max_length, tuned.get("max_seq_length"))
+    length = context_length(
+        tokenizer, model.config, max_length, tuned.get("max_seq_length"), added_tokens
+    )
     tokenizer.model_max_length = length
     return Base(model, tokenizer, length, frozenset(new), source, name)
 
@@ -94,7 +124,7 @@ def base(source: str, name: str, classes: Sequence[str], max_length: int | None)
 def learn(
     start: Base,
     how: How,
-    settings: Classification,
+    settings: Tuning,
     found: Examples,
     context: Context,
     meter: Meter,
@@ -104,7 +134,7 @@ def learn(
     Raises:
         Interrupted, UserError: as `backends.training.trainer.train`.
     """
-    settled = with_defaults(settings, how)
+    settled = with_defaults(settings, how, len(found.train))
     model = how.prepare(start)
     rows, truncated = _rows(start, found.train, found.classes)
     validation = None
@@ -112,8 +142,14 @@ def learn(
         validation, _ = _rows(start, found.validation, found.classes)
     trained = trainer.train(
         model,
-        _groups(model, start.new, settled),
-        Lesson(rows, _cross_entropy, start.tokenizer.pad_token_id, validation, _accuracy),
+        groups(model, start.new, settled),
+        Lesson(
+            rows,
+            class_loss(settings, rows, len(found.classes)),
+            start.tokenizer.pad_token_id,
+            validation,
+            _accuracy,
+        ),
         settled,
         context,
         meter,
@@ -130,13 +166,19 @@ def learn(
     return Learnt(model, start, trained, settled, counts)
 
 
-def with_defaults(settings: Classification, how: How) -> Any:
-    """The settings with the method's own rates and epochs where the user set none."""
+def with_defaults(settings: Tuning, how: How, rows: int) -> Any:
+    """The settings with the method's own rates and epochs where the user set none.
+
+    Few rows are gone over more often: what fails with few is mostly stopped too early
+    (https://arxiv.org/abs/2006.05987, section 6).
+    """
+    batch = settings.micro_batch * settings.accumulation
     return msgspec.structs.replace(
         settings,
         learning_rate=settings.learning_rate or how.learning_rate,
         head_learning_rate=settings.head_learning_rate or how.head_learning_rate,
-        epochs=settings.epochs or how.epochs,
+        epochs=settings.epochs or max(how.epochs, min(MOST_EPOCHS, STEPS * batch / rows)),
+        optimizer=settings.optimizer or how.optimizer,
     )
 
 
@@ -175,12 +217,12 @@ def _rows(
     ids, truncated = tokens(start.tokenizer, (row.text for row in listed), start.max_length)
     number = {label: place for place, label in enumerate(classes)}
     return [
-        {"input_ids": found, "labels": number[row.label]}
+        {"input_ids": found, "labels": number[row.label], "line": row.line}
         for found, row in zip(ids, listed, strict=True)
     ], truncated
 
 
-def _groups(model: Any, new: frozenset[str], settings: Classification) -> list[Mapping[str, Any]]:
+def groups(model: Any, new: frozenset[str], settings: Tuning) -> list[Mapping[str, Any]]:
     """Parameters that learn, by rate and decay: new ones go faster; vectors do not decay."""
     found: dict[tuple[bool, bool], list[Any]] = {}
     for name, parameter in model.named_parameters():
@@ -202,12 +244,28 @@ def _plain_name(name: str) -> str:
     return name.removeprefix("base_model.model.").replace("modules_to_save.default.", "")
 
 
-def _cross_entropy(
-    outputs: Any, labels: torch.Tensor, num_items_in_batch: Any = None
-) -> torch.Tensor:
-    """The mean loss over a whole step, however it is cut into micro-batches."""
-    summed = torch.nn.functional.cross_entropy(outputs.logits.float(), labels, reduction="sum")
-    return summed / (len(labels) if num_items_in_batch is None else num_items_in_batch)
+def class_loss(
+    settings: Tuning, rows: Sequence[Mapping[str, Any]], classes: int
+) -> Callable[..., torch.Tensor]:
+    """The mean loss over a whole step, however it is cut into micro-batches.
+
+    With balanced weights each class counts as if it had the mean number of rows.
+    """
+    weight_C: torch.Tensor | None = None
+    if settings.class_weights == "balanced":
+        counts = torch.bincount(torch.tensor([row["labels"] for row in rows]), minlength=classes)
+        weight_C = len(rows) / (classes * counts.clamp_min(1).float())
+
+    def loss(outputs: Any, labels: torch.Tensor, num_items_in_batch: Any = None) -> torch.Tensor:
+        summed = torch.nn.functional.cross_entropy(
+            outputs.logits.float(),
+            labels,
+            weight=None if weight_C is None else weight_C.to(labels.device),
+            reduction="sum",
+        )
+        return summed / (len(labels) if num_items_in_batch is None else num_items_in_batch)
+
+    return loss
 
 
 def _accuracy(said: Any) -> dict[str, float]:

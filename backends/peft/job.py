@@ -2,34 +2,102 @@
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
+import msgspec
+import torch
+from transformers import AutoConfig
+
+from backends import weights
 from backends.base import Context, Data, Metric, Prediction, Step, StepResult
-from backends.finetune import classification, tuned
-from backends.peft import Settings, adapters
+from backends.finetune import classification, delivering, generation, results, tasks, tuned
+from backends.finetune.tuned import Base
+from backends.peft import Settings, adapters, kinds
+from backends.training import fourbit, precision
+from knowledge.errors import UserError
 
 
 def check(step: Step, settings: Settings, context: Context) -> None:
-    """Refuse what could not be run, before anything is written."""
-    classification.check(step, settings, context)
+    """Refuse what could not be run, before anything is written: data, model, and every target."""
+    kinds.refuse_foreign(step.method, settings)
+    delivering.refuse(settings, whole=settings.merge)
+    labels: tuple[str, ...] = ()
+    if tasks.labelled(step):
+        labels = classification.check(step, settings, context).classes
+    else:
+        generation.check(step, settings, context)
+    if kinds.KINDS[step.method].four_bits:
+        fourbit.configuration(settings.quant_type, settings.double_quant)
+    if step.model is not None and not step.model.startswith("step:"):
+        _try_on_meta(step, settings, len(labels))
 
 
 def run(step: Step, settings: Settings, context: Context) -> StepResult:
-    """Train an adapter and write `adapter/`."""
-    how = tuned.How(
-        prepare=lambda base: adapters.adapted(base, settings),
-        save=adapters.save,
-        learning_rate=1e-3,
-        head_learning_rate=1e-3,
-        epochs=4.0,
-    )
-    return classification.run_tuned(step, settings, context, how, "adapter", adapters.load)
+    """Train what the method adds and write `adapter/`, and `model/` if it is to be merged."""
+    way = how(step.method, settings)
+    if tasks.labelled(step):
+        found = classification.run_tuned(step, settings, context, way, "adapter", adapters.load)
+    else:
+        if precision.bf16(settings.precision):  # what never learns needs no more digits
+            way = way._replace(loading={"dtype": torch.bfloat16, **way.loading})
+            settings = msgspec.structs.replace(settings, precision="bf16")
+        found = generation.run(step, settings, context, way, "adapter", adapters.load_generator)
+    if settings.merge:
+        folder = context.folder
+        results.written(folder / "model", lambda to: adapters.merged(folder / "adapter", to))
+    return delivering.delivered(step, settings, context, found)
 
 
 def predict(folder: Path, texts: Iterable[str]) -> Iterator[Prediction]:
-    """The label of each text, in order."""
-    return adapters.load(folder / "adapter").predictions(texts)
+    """The label of each text, or the answer to it, in order."""
+    if adapters.task_of(folder / "adapter") == tasks.CLASSIFY:
+        return adapters.load(folder / "adapter").predictions(texts)
+    return adapters.load_generator(folder / "adapter").predictions(texts)
 
 
 def evaluate(folder: Path, data: Data) -> dict[str, Metric]:
-    """Accuracy, macro-F1 and calibration on other data."""
-    return classification.score(adapters.load(folder / "adapter"), data)
+    """Accuracy, macro-F1 and calibration on other data, or loss and right answers."""
+    if adapters.task_of(folder / "adapter") == tasks.CLASSIFY:
+        return classification.score(adapters.load(folder / "adapter"), data)
+    return generation.score(adapters.load_generator(folder / "adapter"), data)
+
+
+def how(method: str, settings: Settings) -> tuned.How:
+    """A method of the backend, with its settings."""
+    kind = kinds.KINDS[method]
+    loading: dict[str, Any] = {}
+    if kind.four_bits:
+        quant = fourbit.configuration(settings.quant_type, settings.double_quant)
+        loading["quantization_config"] = quant
+
+    return tuned.How(
+        prepare=lambda base: kinds.prepared(method, base, settings),
+        save=adapters.save(method, settings),
+        learning_rate=kind.learning_rate,
+        head_learning_rate=1e-3,
+        epochs=kind.epochs,
+        loading=loading,
+        optimizer="paged-adamw-8bit" if kind.four_bits else "adamw",
+        added_tokens=settings.tokens if kind.lengthens else 0,
+        packs=kind.packs,
+    )
+
+
+def _try_on_meta(step: Step, settings: Settings, labels: int) -> None:
+    """Prepare the model without its weights: wrong targets and layers are found before anything.
+
+    Raises:
+        UserError: as `kinds.prepared`.
+    """
+    source, name = weights.local(str(step.model)), str(step.model)
+    with weights.loading(name):
+        config = AutoConfig.from_pretrained(source)
+        task = tasks.CLASSIFY if labels else tasks.answering(source, name)
+        if labels:
+            config.num_labels = labels
+        try:
+            with torch.device("meta"):
+                model = tasks.MODELS[task].from_config(config)
+        except ValueError as error:
+            raise UserError(f"the model {name!r} cannot be used here: {error}") from error
+    kinds.prepared(step.method, Base(model, None, 0, frozenset(), source, name, task), settings)

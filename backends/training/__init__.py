@@ -39,6 +39,13 @@ class Training(Struct, frozen=True, forbid_unknown_fields=True):
         Literal["linear", "cosine", "constant", "constant_with_warmup"],
         Meta(description="how the learning rate falls after the warm-up"),
     ] = "linear"
+    optimizer: (
+        Annotated[
+            Literal["adamw", "adamw-8bit", "paged-adamw-8bit"],
+            Meta(description="8-bit: its states in a quarter of the memory; none: the method's"),
+        ]
+        | None
+    ) = None
     weight_decay: Annotated[float, Meta(ge=0, le=1, description="AdamW's decay of matrices")] = 0.01
     max_grad_norm: Annotated[
         float, Meta(gt=0, description="gradients are scaled down to this norm")
@@ -80,6 +87,7 @@ class Training(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 ALIASES = {
+    "optim": "optimizer",
     "per_device_train_batch_size": "micro_batch",
     "micro_batch_size": "micro_batch",
     "gradient_accumulation_steps": "accumulation",

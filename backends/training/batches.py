@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+IGNORED = -100  # the label of a token that is not learnt, as torch and transformers have it
 POOL = 50  # batches that are drawn together and sorted by length: random enough, little padding
 
 
@@ -16,6 +17,9 @@ class Order(torch.utils.data.Sampler):
 
     A resumed run finds the same order without replaying random numbers: transformers' own
     sampler draws it from the global generator, whose state at the epoch's start is lost.
+
+    Args:
+        batch: rows of a whole optimizer step, all its micro-batches together.
     """
 
     def __init__(self, lengths: Sequence[int], batch: int, seed: int) -> None:
@@ -36,7 +40,7 @@ class Order(torch.utils.data.Sampler):
         for start in range(0, len(shuffled), pool):
             alike = sorted(shuffled[start : start + pool], key=lambda row: -self.lengths[row])
             batches += [alike[i : i + self.batch] for i in range(0, len(alike), self.batch)]
-        # Only the last batch may be short: the loader cuts the flat order every `batch` rows.
+        # Only the last batch may be short: the loader cuts the flat order every so many rows.
         full = [rows for rows in batches if len(rows) == self.batch]
         short = [rows for rows in batches if len(rows) < self.batch]
         for place in torch.randperm(len(full), generator=chance).tolist():
@@ -46,23 +50,43 @@ class Order(torch.utils.data.Sampler):
 
 
 def padded(rows: Sequence[Mapping[str, Any]], pad: int) -> dict[str, torch.Tensor]:
-    """A batch: `input_ids` [B, T], `attention_mask` [B, T] and, where rows have one, `labels` [B].
+    """A batch: `input_ids` [B, T], `attention_mask` [B, T], and of the rest what rows have.
+
+    `labels` are a class of each row [B], or a token each [B, T], where -100 is not learnt;
+    `position_ids` [B, T] start anew at each text that is packed into a row, and then there is
+    no mask: a position that does not follow the one before it begins another text.
 
     Args:
-        rows: each with `input_ids` and perhaps `labels`.
+        rows: each with `input_ids` and perhaps `labels`, `position_ids`, and for a model of two
+            halves `decoder_input_ids`.
         pad: the token that fills up.
     """
     longest = max(len(row["input_ids"]) for row in rows)
-    ids_BT = torch.full((len(rows), longest), pad, dtype=torch.long)
-    mask_BT = torch.zeros((len(rows), longest), dtype=torch.long)
-    for place, row in enumerate(rows):
-        length = len(row["input_ids"])
-        ids_BT[place, :length] = torch.tensor(row["input_ids"], dtype=torch.long)
-        mask_BT[place, :length] = 1
-    batch = {"input_ids": ids_BT, "attention_mask": mask_BT}
+    batch = {
+        "input_ids": _filled([row["input_ids"] for row in rows], longest, pad),
+        "attention_mask": _filled([[1] * len(row["input_ids"]) for row in rows], longest, 0),
+    }
+    if "position_ids" in rows[0]:
+        batch["position_ids"] = _filled([row["position_ids"] for row in rows], longest, 0)
+        del batch["attention_mask"]
+    if "decoder_input_ids" in rows[0]:
+        written = [row["decoder_input_ids"] for row in rows]
+        batch["decoder_input_ids"] = _filled(written, max(map(len, written)), pad)
     if "labels" in rows[0]:
-        batch["labels"] = torch.tensor([row["labels"] for row in rows], dtype=torch.long)
+        labels = [row["labels"] for row in rows]
+        if isinstance(labels[0], int):
+            batch["labels"] = torch.tensor(labels, dtype=torch.long)
+        else:
+            batch["labels"] = _filled(labels, max(map(len, labels)), IGNORED)
     return batch
+
+
+def _filled(rows: Sequence[Sequence[int]], longest: int, filler: int) -> torch.Tensor:
+    """Rows of numbers as one tensor [B, T]."""
+    full_BT = torch.full((len(rows), longest), filler, dtype=torch.long)
+    for place, row in enumerate(rows):
+        full_BT[place, : len(row)] = torch.tensor(row, dtype=torch.long)
+    return full_BT
 
 
 def sorted_batches(lengths: Sequence[int], batch: int) -> Iterator[list[int]]:

@@ -7,23 +7,24 @@ disk is full, and silence on stdout.
 
 import functools
 import math
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 import torch
-from safetensors import SafetensorError
-from transformers import PrinterCallback, Trainer, TrainingArguments, set_seed
+from transformers import TrainingArguments, set_seed
 
 from backends.base import Context, Interrupted
 from backends.training import Training, checkpoints, precision, silence
 from backends.training.batches import Order, padded
 from backends.training.meter import Meter
-from backends.training.watch import Watch, exhausted
+from backends.training.room import Room
+from backends.training.watch import Watch
 from knowledge.errors import UserError
 
+ARITHMETIC = "arithmetic.txt"
+WORTH_MEASURING = 100  # steps of a training that is long enough to try both arithmetics first
 Rows = Sequence[Mapping[str, Any]]
 
 
@@ -47,13 +48,19 @@ class Lesson(NamedTuple):
 
 
 class Trained(msgspec.Struct, frozen=True):
-    """What training came to; `best` is the validation metric of the weights that were kept."""
+    """What training came to.
+
+    `best` is the validation metric of the weights that were kept; `expected_seconds` is what the
+    first twenty steps of this part foretold of its `seconds` (None for fewer steps).
+    """
 
     steps: int
     epochs: float
     resumed_from: int | None
     bf16: bool
     best: float | None
+    seconds: float | None
+    expected_seconds: float | None
     notes: tuple[str, ...]
 
 
@@ -78,9 +85,15 @@ def train(
     """
     silence.quiet()
     folder = context.folder / "checkpoints"
+    caches = getattr(
+        getattr(model, "config", None), "use_cache", None
+    )  # the trainer turns it off, for good
     data = checkpoints.fingerprint(lesson.rows)
     notes: list[str] = []
     found = _resumable(folder, data, notes) if context.resume else None
+    settings = msgspec.structs.replace(
+        settings, precision=_arithmetic(model, lesson, settings, context)
+    )
     room = _room(model, groups, lesson, settings, context, meter, data)
     if found is not None:
         meter.carry(found[1].seconds, found[1].peak_bytes)
@@ -88,6 +101,10 @@ def train(
         room.restore(found[0])
     else:
         room.train(resume_from_checkpoint=None if found is None else str(found[0]))
+    # Outside training the model computes as its file will say, not in the training's arithmetic.
+    room.accelerator.unwrap_model(model, keep_fp32_wrapper=False)
+    if caches is not None:
+        model.config.use_cache = caches
     if room.watch.stopped:
         at, total = room.state.global_step, room.state.max_steps
         raise Interrupted(f"stopped at step {at} of {total}; saved in checkpoints/checkpoint-{at}")
@@ -97,7 +114,9 @@ def train(
         resumed_from=None if found is None else found[1].step,
         bf16=bool(room.args.bf16),
         best=room.state.best_metric,
-        notes=tuple(notes),
+        seconds=room.watch.seconds,
+        expected_seconds=room.watch.expected,
+        notes=(*notes, *room.watch.notes),
     )
 
 
@@ -123,66 +142,32 @@ def total_steps(rows: int, settings: Training) -> int:
     return max(1, math.ceil((settings.epochs or 1.0) * steps_per_epoch(rows, settings)))
 
 
-class _Room(Trainer):
-    """The transformers Trainer with this project's order, seals and stops."""
+def _arithmetic(
+    model: Any, lesson: Lesson, settings: Training, context: Context
+) -> Literal["fp32", "bf16"]:
+    """The arithmetic to train in: as wished, or the faster one, measured once for a run.
 
-    def __init__(self, order: Order, watch: Watch, meter: Meter, data: str, **kwargs: Any) -> None:
-        self.state: Any
-        super().__init__(callbacks=[watch], **kwargs)
-        self.order, self.watch, self.meter, self.data = order, watch, meter, data
-        self.remove_callback(PrinterCallback)  # it would print to stdout
-
-    def _get_train_sampler(self, train_dataset: Any = None) -> Order:
-        return self.order
-
-    def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
-        loss: torch.Tensor = super().training_step(*args, **kwargs)
-        self._refuse_nonsense("loss", loss)
-        return loss
-
-    def _clip_grad_norm(self, model: Any) -> Any:
-        norm = super()._clip_grad_norm(model)
-        self._refuse_nonsense("norm of the gradients", norm)
-        return norm
-
-    def _refuse_nonsense(self, what: str, value: Any) -> None:
-        """Stop before the optimizer spreads a value that is no number over the weights."""
-        if math.isfinite(float(value)):
-            return
-        kept = checkpoints.last(Path(self.args.output_dir))
-        saved = f"checkpoints/{kept[0].name} is kept" if kept else "no checkpoint was written yet"
-        raise UserError(
-            f"the {what} became {float(value)} in step {self.state.global_step + 1} of epoch "
-            f"{int(self.state.epoch or 0) + 1}; {saved}; lower learning_rate (now "
-            f"{self.args.learning_rate:g}) or set precision: fp32"
+    What was chosen is kept in the step's folder: a resumed run goes on in the same.
+    """
+    if settings.precision != "auto":
+        return "bf16" if precision.bf16(settings.precision) else "fp32"
+    kept = context.folder / ARITHMETIC
+    if context.resume and kept.is_file():
+        return "bf16" if kept.read_text().strip() == "bf16" else "fp32"
+    chosen: Literal["fp32", "bf16"] = "bf16" if precision.bf16("auto") else "fp32"
+    if chosen == "bf16" and total_steps(len(lesson.rows), settings) >= WORTH_MEASURING:
+        model.train()
+        batch = padded(list(lesson.rows)[: settings.micro_batch], lesson.pad)
+        place = next(model.parameters()).device
+        inputs = {key: value.to(place) for key, value in batch.items()}
+        labels = inputs.pop("labels")
+        chosen = (
+            "bf16"
+            if precision.measured(model, lambda: lesson.loss(model(**inputs), labels, len(labels)))
+            else "fp32"
         )
-
-    def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
-        shutil.rmtree(folder, ignore_errors=True)
-        try:
-            super()._save_checkpoint(model, trial)
-            checkpoints.seal(folder, self.data, self.meter.seconds, self.meter.peak_bytes)
-        except (OSError, SafetensorError, RuntimeError) as error:
-            shutil.rmtree(folder, ignore_errors=True)
-            reason = " ".join(str(error).split())[:120]
-            raise UserError(
-                f"cannot write {str(folder)!r}: {reason}; free some space and go on with --resume "
-                "(the checkpoint before it is intact)"
-            ) from error
-
-    def is_over(self, checkpoint: Path) -> bool:
-        """Whether the training that left a checkpoint had come to its end there."""
-        state = msgspec.json.decode((checkpoint / "trainer_state.json").read_bytes())
-        return state["global_step"] >= self.args.max_steps or exhausted(
-            state["log_history"], self.watch.metric, self.watch.patience
-        )
-
-    def restore(self, checkpoint: Path) -> None:
-        """Take the weights that a finished training kept, without another step."""
-        self.state = type(self.state).load_from_json(str(checkpoint / "trainer_state.json"))
-        best = checkpoint.with_name(f"checkpoint-{self.state.best_global_step}")
-        self._load_from_checkpoint(str(best if best.is_dir() else checkpoint))
+    kept.write_text(chosen)
+    return chosen
 
 
 def _resumable(folder: Path, data: str, notes: list[str]) -> tuple[Path, checkpoints.Seal] | None:
@@ -205,12 +190,16 @@ def _room(
     context: Context,
     meter: Meter,
     data: str,
-) -> _Room:
+) -> Room:
     chance = seed(context, settings)
     watch = Watch(context, lesson.metric, settings.patience if lesson.validation else None)
     rates = [dict(group) for group in groups]
-    return _Room(
-        order=Order([len(row["input_ids"]) for row in lesson.rows], settings.micro_batch, chance),
+    return Room(
+        order=Order(
+            [len(row["input_ids"]) for row in lesson.rows],
+            settings.micro_batch * settings.accumulation,
+            chance,
+        ),
         watch=watch,
         meter=meter,
         data=data,
@@ -224,10 +213,31 @@ def _room(
         compute_loss_func=lesson.loss,
         compute_metrics=lesson.measure,
         optimizers=(
-            torch.optim.AdamW(rates, weight_decay=settings.weight_decay, fused=True),
+            _optimizer(rates, settings),
             None,
         ),
     )
+
+
+def _optimizer(groups: list[dict[str, Any]], settings: Training) -> Any:
+    """AdamW, as torch has it or with its states in eight bits.
+
+    Raises:
+        UserError: the latter need bitsandbytes, and it is not installed.
+    """
+    if settings.optimizer in (None, "adamw"):
+        return torch.optim.AdamW(groups, weight_decay=settings.weight_decay, fused=True)
+    try:
+        from bitsandbytes.optim import AdamW8bit, PagedAdamW8bit  # slow, and seldom wanted
+    except ImportError:
+        raise UserError(
+            f"optimizer: {settings.optimizer} needs bitsandbytes; "
+            "install it with: pip install 'llm-advisor[quant]'"
+        ) from None
+    # A CPU has nothing to page to: bitsandbytes would say so and do without.
+    paged = settings.optimizer == "paged-adamw-8bit" and precision.device() == "cuda"
+    kind = PagedAdamW8bit if paged else AdamW8bit
+    return kind(groups, weight_decay=settings.weight_decay)
 
 
 def _arguments(lesson: Lesson, settings: Training, folder: Path, chance: int) -> TrainingArguments:
@@ -266,7 +276,8 @@ def _arguments(lesson: Lesson, settings: Training, folder: Path, chance: int) ->
         save_total_limit=settings.save_total_limit,
         load_best_model_at_end=validated,
         metric_for_best_model=lesson.metric if validated else None,
-        greater_is_better=True if validated else None,
+        greater_is_better=(lesson.metric != "loss") if validated else None,
+        prediction_loss_only=lesson.measure is None,
         disable_tqdm=True,
         report_to="none",
         log_level="error",

@@ -38,7 +38,10 @@ def test_names_are_unique() -> None:
 
 def test_backends_of_the_foundation() -> None:
     assert {row.id: row.backend for row in ROWS if row.backend} == {
-        "head-ft": "finetune", "lora": "peft", "rag": "rag", "prompt": "prompting",
+        "head-ft": "finetune", "full-ft": "finetune", "rag": "rag", "prompt": "prompting",
+        "lora": "peft", "qlora": "peft", "dora": "peft", "ia3": "peft", "soft-prompt": "peft",
+        "p-tuning": "peft", "prefix": "peft", "adapter-sequential": "peft",
+        "adapter-parallel": "peft",
     }  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTok
 
 from backends.base import Context, Data, Interrupted, Step, StepResult
 from backends.finetune import tuned
-from backends.peft import BACKEND, Settings, adapters
+from backends.peft import BACKEND, Settings, kinds
 from knowledge.errors import UserError
 
 pytestmark = pytest.mark.filterwarnings(  # plain PEFT 0.21 on transformers 5.23 warns
@@ -86,6 +86,8 @@ def test_the_adapter_loads_in_peft_and_says_the_same(
         assert [p.label for p in said] == [config.id2label[n] for n in plain.argmax(-1).tolist()]
         sure = torch.tensor([p.confidence for p in said])
         torch.testing.assert_close(sure, plain.max(-1).values, atol=1e-5, rtol=0)
+    card = (folder / "README.md").read_text()
+    assert "from_pretrained(FOLDER, num_labels=3)" in card
     files = {path.name for path in folder.iterdir()}
     assert "adapter_model.safetensors" in files
     assert not any(name.endswith((".bin", ".pt", ".pkl")) for name in files)
@@ -99,7 +101,7 @@ def test_the_base_does_not_move_and_a_new_adapter_changes_nothing(place: Path) -
     start = tuned.base(str(place / "base"), "base", ["a", "b", "c"], None)
     before = tiny_bert.state(start.model)
     plain = shares(start.model, start.tokenizer)
-    model = adapters.adapted(start, Settings(rank=4))
+    model = kinds.prepared("lora", start, Settings(rank=4))
     assert torch.equal(shares(model, start.tokenizer), plain)
     optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=1.0)
     model.train()

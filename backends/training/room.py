@@ -1,0 +1,195 @@
+"""The transformers Trainer with this project's order, seals and stops."""
+
+import math
+import shutil
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from transformers import PrinterCallback, Trainer
+
+from backends.training import checkpoints
+from backends.training.batches import Order
+from backends.training.meter import Meter
+from backends.training.watch import Watch, exhausted
+from knowledge.errors import UserError
+
+LEARNING = "learning.safetensors"
+NAMED = 8  # rows of a bad batch that a message names
+
+
+class Room(Trainer):
+    """The transformers Trainer with this project's order, seals and stops."""
+
+    def __init__(self, order: Order, watch: Watch, meter: Meter, data: str, **kwargs: Any) -> None:
+        self.state: Any
+        super().__init__(callbacks=[watch], **kwargs)
+        self.order, self.watch, self.meter, self.data = order, watch, meter, data
+        self.pieces = 1
+        self._step, self._step_inputs = -1, list[dict[str, Any]]()
+        self.remove_callback(PrinterCallback)  # it would print to stdout
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Order:
+        return self.order
+
+    def training_step(
+        self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None
+    ) -> torch.Tensor:
+        if self._step != self.state.global_step:
+            self._step, self._step_inputs = self.state.global_step, []
+        self._step_inputs.append(inputs)
+        todo = [inputs]
+        while True:
+            try:
+                losses = [
+                    super(Room, self).training_step(model, piece, num_items_in_batch)
+                    for batch in todo
+                    for piece in _cut(batch, self.pieces)
+                ]
+                break
+            except RuntimeError as error:
+                if not _out_of_memory(error):
+                    raise
+            # What was summed of this step's gradients may be in part: it is computed anew.
+            self._halve(model)
+            todo = list(self._step_inputs)
+        loss = torch.stack(losses).sum()
+        self._refuse_nonsense("loss", loss, inputs)
+        return loss
+
+    def _halve(self, model: Any) -> None:
+        """See examples in smaller portions from now on; the step's gradients stay the same.
+
+        Raises:
+            UserError: there is nothing left to halve.
+        """
+        rows = max(len(batch["input_ids"]) for batch in self._step_inputs)
+        if self.pieces >= rows:
+            longest = max(batch["input_ids"].shape[1] for batch in self._step_inputs)
+            raise UserError(
+                f"not even one example of {longest} tokens fits into memory; set checkpointing: "
+                f"true, lower max_length (now {longest} or more), or take a smaller model"
+            )
+        model.zero_grad(set_to_none=True)
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        self.pieces = min(rows, 2 * self.pieces)
+        note = (
+            f"out of memory in step {self.state.global_step + 1}: from there on "
+            f"{-(-rows // self.pieces)} examples at once instead of {rows}, summed to the same step"
+        )
+        self.watch.note(note)
+
+    def _clip_grad_norm(self, model: Any) -> Any:
+        norm = super()._clip_grad_norm(model)
+        self._refuse_nonsense("norm of the gradients", norm)
+        return norm
+
+    def _refuse_nonsense(self, what: str, value: Any, inputs: dict[str, Any] | None = None) -> None:
+        """Stop before the optimizer spreads a value that is no number over the weights."""
+        if math.isfinite(float(value)):
+            return
+        kept = checkpoints.last(Path(self.args.output_dir))
+        saved = f"checkpoints/{kept[0].name} is kept" if kept else "no checkpoint was written yet"
+        raise UserError(
+            f"the {what} became {float(value)} in step {self.state.global_step + 1} of epoch "
+            f"{int(self.state.epoch or 0) + 1}, {self._named(inputs)}; {saved}; lower "
+            f"learning_rate (now {self.args.learning_rate:g}) or set precision: fp32"
+        )
+
+    def _named(self, inputs: dict[str, Any] | None) -> str:
+        """Which rows a bad batch holds: lines of the file where they are known, else numbers."""
+        seen = [
+            ids
+            for batch in (self._step_inputs if inputs is None else [inputs])
+            for ids in batch["input_ids"].tolist()
+        ]
+        found = [
+            int(row.get("line", number))
+            for number, row in enumerate(self.train_dataset)
+            if any(_is_padded(ids, list(row["input_ids"])) for ids in seen)
+        ]
+        known = "lines" if any("line" in row for row in self.train_dataset) else "rows"
+        more = f" and {len(found) - NAMED} more" if len(found) > NAMED else ""
+        return f"in the batch of {known} {', '.join(map(str, found[:NAMED]))}{more}"
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
+        shutil.rmtree(folder, ignore_errors=True)
+        try:
+            super()._save_checkpoint(model, trial)
+            if _partly_saved(self.model):
+                learning = {
+                    name: p.detach().cpu().contiguous()
+                    for name, p in self.model.named_parameters()
+                    if p.requires_grad
+                }
+                save_file(learning, folder / LEARNING)
+            checkpoints.seal(folder, self.data, self.meter.seconds, self.meter.peak_bytes)
+        except (OSError, SafetensorError, RuntimeError) as error:
+            shutil.rmtree(folder, ignore_errors=True)
+            reason = " ".join(str(error).split())[:120]
+            raise UserError(
+                f"cannot write {str(folder)!r}: {reason}; free some space and go on with --resume "
+                "(the checkpoint before it is intact)"
+            ) from error
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        super()._load_from_checkpoint(resume_from_checkpoint, model)
+        self._take_learning(Path(resume_from_checkpoint))
+
+    def _load_best_model(self) -> None:
+        super()._load_best_model()
+        self._take_learning(Path(str(self.state.best_model_checkpoint)))
+
+    def _take_learning(self, checkpoint: Path) -> None:
+        held = checkpoint / LEARNING
+        if held.is_file():
+            there = dict(self.model.named_parameters())
+            with torch.no_grad():
+                for name, value in load_file(held).items():
+                    there[name].copy_(value)
+
+    def is_over(self, checkpoint: Path) -> bool:
+        """Whether the training that left a checkpoint had come to its end there."""
+        state = msgspec.json.decode((checkpoint / "trainer_state.json").read_bytes())
+        return state["global_step"] >= self.args.max_steps or exhausted(
+            state["log_history"], self.watch.metric, self.watch.patience
+        )
+
+    def restore(self, checkpoint: Path) -> None:
+        """Take the weights that a finished training kept, without another step."""
+        self.state = type(self.state).load_from_json(str(checkpoint / "trainer_state.json"))
+        best = checkpoint.with_name(f"checkpoint-{self.state.best_global_step}")
+        self._load_from_checkpoint(str(best if best.is_dir() else checkpoint))
+
+
+def _is_padded(ids: list[int], row: list[int]) -> bool:
+    """Whether the ids of a batch's row are those of a training row, filled up at the end."""
+    return ids[: len(row)] == row and len(set(ids[len(row) :])) < 2
+
+
+def _partly_saved(model: Any) -> bool:
+    """Whether PEFT writes less than what learns (of a prompt's network, only what comes out)."""
+    config = getattr(model, "active_peft_config", None)
+    return config is not None and bool(config.is_prompt_learning)
+
+
+def _cut(batch: dict[str, Any], pieces: int) -> list[dict[str, Any]]:
+    """A batch in portions of rows, as even as can be."""
+    if pieces == 1:
+        return [batch]
+    size = -(-len(batch["input_ids"]) // pieces)
+    return [
+        {key: value[start : start + size] for key, value in batch.items()}
+        for start in range(0, len(batch["input_ids"]), size)
+    ]
+
+
+def _out_of_memory(error: RuntimeError) -> bool:
+    """Whether a device, or the allocator of the CPU, had no memory left."""
+    said = str(error)
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in said
