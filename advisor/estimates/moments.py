@@ -115,11 +115,18 @@ def _pass(
     # Blocks that share their weights share their gradients.
     own = w.arch.shared_groups / w.arch.layers if w.arch.shared_groups else 1.0
     trained = {name: count * own - 1 for name, count in each.items()}
+    sizing = sizes.Sizing(named, kept, trained, "S" if selective else "")
+    # In each window one moment is the largest; only that one's lines are wanted.
+    largest: dict[str, tuple[float, Peak]] = {}
     for peak in peaks:
-        window = peak.window.split()[0]
+        window = peak.window.partition(" ")[0]
         if stage == "first" and window == "loss":
             continue
-        lines = sizes.amounts(peak, kept, trained, named, "S" if selective else "")
+        size = sizing.total(peak)
+        if size > largest.get(window, (-1.0, peak))[0]:
+            largest[window] = (size, peak)
+    for window, (_, peak) in largest.items():
+        lines = sizing.lines(peak)
         grads = lines.pop(GRADIENTS, 0.0)
         if grads and not w.accumulates:
             lines[GRADIENTS] = _reduced(w, shape, grads)

@@ -1,6 +1,6 @@
 """From a settled job to what the passes read: which tensors there are, and how large each is."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from math import prod
 
 from msgspec import structs
@@ -195,24 +195,50 @@ def sized(symbol: str, named: Mapping[str, float]) -> float:
     return prod(named[name] for name in symbol.split("*"))
 
 
-def amounts(
-    peak: Peak, kept: Values, trained: Values, named: Values, without: str = ""
-) -> dict[str, float]:
-    """A moment's bytes, line by line.
+class Sizing:
+    """The sizes of one job, with which moments are weighed."""
 
-    Args:
-        kept, trained: for each stack, how many more blocks' activations and gradients there are
-            than those of the block that was walked.
-        without: the others keep nothing that grows with this name.
-    """
-    lines: dict[str, float] = {}
-    for (line, symbol), per in peak.live.items():
-        if per:
-            lines[line] = lines.get(line, 0.0) + per * sized(symbol, named)
-    for name, others in peak.others.items():
+    def __init__(self, named: Values, kept: Values, trained: Values, without: str = "") -> None:
+        """
+        Args:
+            kept, trained: for each stack, how many more blocks' activations and gradients there
+                are than those of the block that was walked.
+            without: the others keep nothing that grows with this name.
+        """
+        self.named, self.kept, self.trained, self.without = named, kept, trained, without
+        self._others: dict[tuple[str, int], float] = {}
+
+    def of(self, symbol: str) -> float:
+        """The size that a symbol stands for."""
+        if symbol not in self.named:
+            self.named[symbol] = sized(symbol, self.named)
+        return self.named[symbol]
+
+    def total(self, peak: Peak) -> float:
+        """A moment's bytes, gradients of parameters at the format they are computed in."""
+        whole = sum(per * self.of(symbol) for (_, symbol), per in peak.live.items() if per)
+        for name, others in peak.others.items():
+            key = (name, id(others))
+            if key not in self._others:
+                self._others[key] = sum(size for _, size in self._of_others(name, others))
+            whole += self._others[key]
+        return whole
+
+    def lines(self, peak: Peak) -> dict[str, float]:
+        """A moment's bytes, line by line."""
+        lines: dict[str, float] = {}
+        for (line, symbol), per in peak.live.items():
+            if per:
+                lines[line] = lines.get(line, 0.0) + per * self.of(symbol)
+        for name, others in peak.others.items():
+            for line, size in self._of_others(name, others):
+                lines[line] = lines.get(line, 0.0) + size
+        return lines
+
+    def _of_others(
+        self, name: str, others: Mapping[tuple[str, str], float]
+    ) -> Iterator[tuple[str, float]]:
         for (line, symbol), per in others.items():
-            if without in symbol.split("*"):
-                continue
-            count = trained[name] if line == GRADIENTS else kept[name]
-            lines[line] = lines.get(line, 0.0) + count * per * sized(symbol, named)
-    return lines
+            if self.without not in symbol.split("*"):
+                count = self.trained[name] if line == GRADIENTS else self.kept[name]
+                yield line, count * per * self.of(symbol)

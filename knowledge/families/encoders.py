@@ -107,7 +107,12 @@ def albert(k: Keys) -> Architecture:
             "no published one has it"
         )
     return Architecture(
-        **{**bertlike(k), "activation": k.word("hidden_act", default="gelu_new")},
+        **{
+            **bertlike(k),
+            "activation": k.word("hidden_act", default="gelu_new"),
+            "dropout": k.share("hidden_dropout_prob"),
+            "attention_dropout": k.share("attention_probs_dropout_prob"),
+        },
         **learned(k, width),
         embedding_size=width,
         embedding_bias=True,

@@ -281,7 +281,7 @@ class _Pass:
             behind = {n: grads[n] for n in order[here + 1 :]}
             found.append(Peak(window, live, kept | {name: self.kept[name]} | behind))
             found.append(Peak(window, live, kept | {name: grads[name]} | behind))
-        return _pruned(found)
+        return found
 
     def _gradients(self) -> dict[str, Amounts]:
         """What one block of each stack leaves behind: gradients of its parameters."""
@@ -303,29 +303,3 @@ class _Pass:
 
 def _difference(after: Amounts, before: Amounts) -> Amounts:
     return {k: v for k in after if abs(v := after[k] - before.get(k, 0.0)) > 1e-9}
-
-
-def _pruned(peaks: list[Peak]) -> list[Peak]:
-    """The moments that are not below another one in everything."""
-    flat = [_flat(p) for p in peaks]
-    keep: list[int] = []
-    for i, own in enumerate(flat):
-        if any(_covers(flat[j], own) for j in keep):
-            continue
-        keep = [j for j in keep if not _covers(own, flat[j])]
-        keep.append(i)
-    return [peaks[i] for i in keep]
-
-
-def _flat(peak: Peak) -> dict[tuple[str, str], float]:
-    total: dict[tuple[str, str], float] = {}
-    for (_, symbol), v in peak.live.items():
-        total["", symbol] = total.get(("", symbol), 0.0) + v
-    for name, amounts in peak.others.items():
-        for (_, symbol), v in amounts.items():
-            total[name, symbol] = total.get((name, symbol), 0.0) + v
-    return total
-
-
-def _covers(big: Mapping[tuple[str, str], float], small: Mapping[tuple[str, str], float]) -> bool:
-    return all(big.get(k, 0.0) >= v - 1e-9 for k, v in small.items())
