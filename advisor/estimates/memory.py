@@ -61,8 +61,13 @@ def _spread(w: Workload, bill: Moment) -> Range:
     """The bill with the range of each sort of line; a length that is only a cap may be missed."""
     total = exactly(0.0)
     for part in bill.parts:
-        spread = constants.find(f"spread-{part.sort}").range
-        if w.reach < 1 and part.sort in ("activation", "loss"):
-            spread = Range(spread.low * MISSED, spread.mid, spread.high)
-        total = total + spread.scaled(part.size)
+        total = total + spread(w, part.sort).scaled(part.size)
     return total
+
+
+def spread(w: Workload, sort: str) -> Range:
+    """How far lines of a sort may be off, as factors."""
+    found = constants.find(f"spread-{sort}").range
+    if w.reach < 1 and sort in ("activation", "loss"):
+        return Range(found.low * MISSED, found.mid, found.high)
+    return found

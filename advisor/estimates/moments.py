@@ -1,10 +1,11 @@
 """The moments at which memory may peak, each as a bill: loss, backward, optimizer step, ..."""
 
 from collections.abc import Iterable, Iterator
+from functools import reduce
 from typing import NamedTuple
 
 from advisor.estimates import sharding, sizes, states
-from advisor.estimates.arithmetic import larger, smaller
+from advisor.estimates.arithmetic import larger, many, said, smaller
 from advisor.estimates.states import Part
 from advisor.estimates.tape import passes
 from advisor.estimates.tape.passes import Peak
@@ -59,7 +60,7 @@ def training(w: Workload, stage: str, always: tuple[Part, ...]) -> Iterator[Mome
     early = _held_gradients(w, stage) if w.accumulates else ()
     for window, lines in _walked(w, stage):
         unpacked = _head_unpacked(w) if window == "loss" else _unpacked(w)
-        parts = tuple(_part(w, line, size) for line, size in lines.items() if size > 0)
+        parts = _parts(w, lines)
         yield Moment(window, (*always, *early, *gathered, *parts, *unpacked))
     held = _held_gradients(w, stage)
     copied = states.trained(w, stage) / w.split.states
@@ -116,21 +117,33 @@ def _pass(
     own = w.arch.shared_groups / w.arch.layers if w.arch.shared_groups else 1.0
     trained = {name: count * own - 1 for name, count in each.items()}
     sizing = sizes.Sizing(named, kept, trained, "S" if selective else "")
-    # In each window one moment is the largest; only that one's lines are wanted.
-    largest: dict[str, tuple[float, Peak]] = {}
-    for peak in peaks:
-        window = peak.window.partition(" ")[0]
-        if stage == "first" and window == "loss":
-            continue
-        size = sizing.total(peak)
-        if size > largest.get(window, (-1.0, peak))[0]:
-            largest[window] = (size, peak)
-    for window, (_, peak) in largest.items():
+    if many(w.batch_tokens):
+        peaks = [peak for peak in passes.undominated(peaks) if _here(peak, stage)]
+        chosen = [(peak.window.partition(" ")[0], peak) for peak in peaks]
+    else:
+        chosen = _largest(sizing, (peak for peak in peaks if _here(peak, stage)))
+    for window, peak in chosen:
         lines = sizing.lines(peak)
-        grads = lines.pop(GRADIENTS, 0.0)
-        if grads and not w.accumulates:
+        grads = lines.pop(GRADIENTS, None)
+        if grads is not None and not w.accumulates:
             lines[GRADIENTS] = _reduced(w, shape, grads)
         yield WINDOWS.get(window, window), lines
+
+
+def _here(peak: Peak, stage: str) -> bool:
+    """Whether a moment happens on a stage: the loss is on the last."""
+    return stage != "first" or peak.window != "loss"
+
+
+def _largest(sizing: sizes.Sizing, peaks: Iterable[Peak]) -> list[tuple[str, Peak]]:
+    """The largest moment of each window."""
+    found: dict[str, tuple[float, Peak]] = {}
+    for peak in peaks:
+        window = peak.window.partition(" ")[0]
+        size = sizing.total(peak)
+        if size > found.get(window, (-1.0, peak))[0]:
+            found[window] = (size, peak)
+    return [(window, peak) for window, (_, peak) in found.items()]
 
 
 WINDOWS = {"before": "backward", "end": "backward"}
@@ -147,15 +160,20 @@ def _reduced(w: Workload, shape: Shape, grads: float) -> float:
     return grads * n.gradient / shape.weight / w.split.gradients * host
 
 
+def _parts(w: Workload, lines: dict[str, float]) -> tuple[Part, ...]:
+    """The lines that hold anything."""
+    return tuple(_part(w, line, size) for line, size in lines.items() if many(size) or size > 0)
+
+
 def _part(w: Workload, line: str, size: float) -> Part:
     """A line of the passes as a part of the bill."""
     if line == LOGITS:
-        why = f"{w.batch_tokens:g} tokens x {w.outputs:g} x {w.loss_bytes:g} B at its most"
+        why = f"{said(w.batch_tokens)} tokens x {w.outputs:g} x {w.loss_bytes:g} B at its most"
         return Part(line, size, why, LOSS, sort="loss")
     if line == GRADIENTS:
         return Part(line, size, "of what has been passed backwards so far", states.ZERO)
     why = {
-        ACTIVATIONS: f"kept by {w.trained_blocks:g} blocks for {w.batch_tokens:g} tokens",
+        ACTIVATIONS: f"kept by {w.trained_blocks:g} blocks for {said(w.batch_tokens)} tokens",
         CASTED: "made once for a pass",
         RECOMPUTED: "its activations, made anew",
         BACKWARD: "of its inner tensors",
@@ -184,15 +202,25 @@ def _cache(w: Workload) -> tuple[Part, ...]:
     length = w.span if w.trains else w.span + w.new_tokens
     per = w.arch.kv_bytes_per_token(w.kv_bits)
     grown = w.engine.cache == "grown"
-    each = per * length if grown else w.arch.kv_bytes(int(length), w.kv_bits)
+    each = per * length if grown else per * _kept_tokens(w, length)
     cache = w.sequences * each / w.split.tensor
     cache = cache / w.split.pipeline / (w.split.weights if not w.trains else 1)
-    why = f"{w.sequences:g} x {length:g} tokens x {per:.0f} B"
+    why = f"{said(w.sequences)} x {said(length)} tokens x {per:.0f} B"
     parts = [Part("key-value cache", cache, why, CACHE, sort="cache")]
-    if grown and w.new_tokens and cache:
+    if grown and w.new_tokens and per:
         copy = 2 * cache / w.layers
         parts.append(Part("growing the cache", copy, "a layer's copy while it grows", sort="cache"))
     return tuple(parts)
+
+
+def _kept_tokens(w: Workload, length: float) -> float:
+    """Tokens that a layer's cache keeps, in the mean over full and windowed layers."""
+    arch = w.arch
+    if arch.window is None:
+        return length
+    layers = arch.decoder_layers or arch.layers
+    share = min(arch.windowed_layers, layers) / layers
+    return (1 - share) * length + share * smaller(length, arch.window)
 
 
 def _read(w: Workload) -> float:
@@ -200,7 +228,7 @@ def _read(w: Workload) -> float:
     shape = sizes.shape(w)._replace(head="none")
     stacks = tuple(stack for stack in sizes.stacks(w)[0] if not stack.decoder)
     passed = _pass(w, "last", shape, passes.forward(shape, stacks))
-    return max(sum(lines.values()) for _, lines in passed)
+    return reduce(larger, (sum(lines.values()) for _, lines in passed))
 
 
 def scoring(w: Workload, always: tuple[Part, ...]) -> Iterator[Moment]:
@@ -210,7 +238,7 @@ def scoring(w: Workload, always: tuple[Part, ...]) -> Iterator[Moment]:
     shape = sizes.shape(w)
     for _, lines in _pass(w, stage, shape, passes.forward(shape, sizes.stacks(w)[0])):
         both = {x: lines.get(x, 0.0) + within.get(x, 0.0) for x in {**lines, **within}}
-        parts = tuple(_part(w, line, size) for line, size in both.items() if size > 0)
+        parts = _parts(w, both)
         yield Moment("scoring", (*always, *_gathered(w), *parts, *_unpacked(w)))
 
 

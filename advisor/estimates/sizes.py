@@ -6,6 +6,7 @@ from math import prod
 from msgspec import structs
 
 from advisor.estimates import targets
+from advisor.estimates.arithmetic import first
 from advisor.estimates.parameters import amount, target_sizes
 from advisor.estimates.tape.blocks import MERGED
 from advisor.estimates.tape.changes import Change
@@ -111,7 +112,11 @@ def stacks(w: Workload) -> tuple[tuple[Stack, ...], Values]:
     found: list[tuple[Stack, float]] = []
     dense = min(arch.experts.dense_layers, arch.layers) if arch.experts else 0
     sparse = arch.experts is not None
-    masked = min(arch.windowed_layers, arch.layers) if arch.window and w.span >= arch.window else 0
+    masked = (
+        min(arch.windowed_layers, arch.layers)
+        if arch.window and first(w.span) >= arch.window
+        else 0
+    )
     full = arch.layers - dense - masked
     parts: list[tuple[Stack, float]] = [
         (Stack("dense", True), dense),

@@ -5,6 +5,7 @@
 
 import msgspec
 
+from advisor.estimates.arithmetic import smaller
 from advisor.estimates.formats import Quantisation
 from knowledge.architecture import Architecture
 from knowledge.engines import Engine
@@ -128,8 +129,8 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def logit_tokens(self) -> float:
         """Tokens for which logits are formed: all, or those of the answers and one before."""
-        if self.method.group and 0 < self.new_tokens < self.tokens:
-            return self.sequences * (self.new_tokens + 1)
+        if self.method.group and self.new_tokens:
+            return self.sequences * smaller(self.new_tokens + 1, self.tokens)
         return self.batch_tokens
 
     @property

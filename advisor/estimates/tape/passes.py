@@ -5,7 +5,7 @@ multiples. Of the backward passes of equal blocks the first and the last may be 
 is alive between them changes by the same amount from block to block.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -46,7 +46,7 @@ def forms_scores(shape: Shape) -> bool:
 @lru_cache(maxsize=4096)
 def training(shape: Shape, stacks: tuple[Stack, ...]) -> tuple[Peak, ...]:
     """The moments of one forward and backward pass."""
-    return _Pass(shape, stacks).peaks()
+    return tuple(_Pass(shape, stacks).peaks())
 
 
 @lru_cache(maxsize=4096)
@@ -60,7 +60,7 @@ def held(shape: Shape, stacks: tuple[Stack, ...]) -> Peak:
 @lru_cache(maxsize=4096)
 def forward(shape: Shape, stacks: tuple[Stack, ...]) -> tuple[Peak, ...]:
     """The moments of a pass that keeps nothing for a backward pass."""
-    return _Pass(shape, stacks, recording=False).peaks()
+    return tuple(_Pass(shape, stacks, recording=False).peaks())
 
 
 class _Pass:
@@ -73,7 +73,7 @@ class _Pass:
         self.kept: dict[str, Amounts] = {}
         self.held = Peak("held", {}, {})
 
-    def peaks(self) -> tuple[Peak, ...]:
+    def peaks(self) -> list[Peak]:
         g = self.g
         memory: Tensor | None = None
         x = self._embedded()
@@ -98,7 +98,7 @@ class _Pass:
         if loss.node is not None:
             g.backward(loss, g.new(Made("one", 4.0), LOSS))
         g.enter("end")
-        return tuple(self._peaks())
+        return self._peaks()
 
     def _embedded(self) -> Tensor:
         """What enters the first block."""
@@ -303,3 +303,34 @@ class _Pass:
 
 def _difference(after: Amounts, before: Amounts) -> Amounts:
     return {k: v for k in after if abs(v := after[k] - before.get(k, 0.0)) > 1e-9}
+
+
+_MAXIMA: dict[int, tuple[object, tuple[Peak, ...]]] = {}
+
+
+def undominated(peaks: Iterable[Peak]) -> tuple[Peak, ...]:
+    """The moments that are not below another one in everything, whatever the sizes are."""
+    if id(peaks) not in _MAXIMA or _MAXIMA[id(peaks)][0] is not peaks:
+        listed = list(peaks)
+        flat = [_flat(peak) for peak in listed]
+        keep: list[int] = []
+        for i, own in enumerate(flat):
+            if not any(_covers(flat[j], own) for j in keep):
+                keep = [*(j for j in keep if not _covers(own, flat[j])), i]
+        _MAXIMA[id(peaks)] = (peaks, tuple(listed[i] for i in keep))
+    return _MAXIMA[id(peaks)][1]
+
+
+def _flat(peak: Peak) -> Mapping[tuple[str, str, bool], float]:
+    total: dict[tuple[str, str, bool], float] = {}
+    for name, amounts in (("", peak.live), *peak.others.items()):
+        for (line, symbol), size in amounts.items():
+            key = (name, symbol, line == GRADIENTS)
+            total[key] = total.get(key, 0.0) + size
+    return total
+
+
+def _covers(
+    big: Mapping[tuple[str, str, bool], float], small: Mapping[tuple[str, str, bool], float]
+) -> bool:
+    return all(big.get(key, 0.0) >= size - 1e-9 for key, size in small.items())

@@ -52,11 +52,17 @@ def test_an_index_follows_its_documents(run: Path, pages: Path, command) -> None
 
 
 @pytest.mark.slow
+def heeding_interrupts() -> None:
+    """What a shell starts in the background ignores interrupts, and so do its children."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_a_watched_folder_is_followed_until_the_user_stops_it(run: Path, pages: Path) -> None:
     arguments = [sys.executable, "-m", "advisor", "update", str(run), "--watch", "--json"]
     with subprocess.Popen(
-        arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ
-    ) as watcher:
+        arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ,
+        preexec_fn=heeding_interrupts,
+    ) as watcher:  # fmt: skip
         assert watcher.stderr is not None and watcher.stdout is not None
         while "watching" not in watcher.stderr.readline():
             pass

@@ -1,0 +1,99 @@
+"""Memory of many batches and lengths of one job at once: the same formulas on arrays.
+
+The only module of the estimates that needs numpy.
+"""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import msgspec
+
+from advisor.estimates.memory import outside, spread
+from advisor.estimates.moments import moments
+from advisor.estimates.settling import settled
+from advisor.estimates.workload import Workload
+from advisor.job import Job
+from knowledge import constants
+from knowledge.errors import UserError
+from knowledge.quantities import GIB
+
+Array = Any
+"""A numpy array of floats."""
+CHUNK = 16_384
+"""Configurations at a time: their arrays stay in the processor's cache."""
+
+
+class Swept(NamedTuple):
+    """Low, mid and high of each configuration [GiB], shape (3, N)."""
+
+    allocated: Array
+    reserved: Array
+    card: Array
+
+
+def memory(job: Job, *, micro_batch: Array, seq_len: Array) -> Swept:
+    """Memory of one GPU for each pair of batch and length, as `advisor.estimates.memory` has it.
+
+    Args:
+        job: all else; its own micro_batch and seq_len do not count.
+        micro_batch, seq_len: sequences and tokens of each configuration, shape (N,) or one number.
+    Raises:
+        UserError: the job contradicts itself, or numpy is not installed.
+    """
+    try:
+        import numpy as np
+    except ImportError:
+        raise UserError("a sweep needs numpy; install it with: pip install numpy") from None
+    batch, length = np.broadcast_arrays(np.atleast_1d(micro_batch), np.atleast_1d(seq_len))
+    batch, length = batch.astype(float).ravel(), length.astype(float).ravel()
+    if not len(batch) or batch.min() < 1 or length.min() < 1:
+        raise UserError("a sweep needs at least one configuration, batches and lengths from 1 on")
+    out = Swept(*(np.empty((3, len(batch))) for _ in Swept._fields))
+    for w, at in _parts(job, batch, length):
+        swept = _swept(np, w)
+        for field, values in zip(out, swept, strict=True):
+            field[:, at] = values
+    return out
+
+
+def _parts(job: Job, batch: Array, length: Array) -> Iterator[tuple[Workload, Array]]:
+    """The job with a chunk of configurations on one side of the sliding window, and which."""
+    import numpy as np
+
+    one = settled(msgspec.structs.replace(job, micro_batch=1, seq_len=int(length.max())))
+    more = one.span - length.max()
+    window = one.arch.window or float("inf")
+    for below in (True, False):
+        side = np.flatnonzero((length + more < window) == below)
+        for begin in range(0, len(side), CHUNK):
+            at = side[begin : begin + CHUNK]
+            share = one.split.pipeline if one.engine.local_batch else 1
+            each = np.maximum(batch[at] / share, 1.0)
+            span = length[at] + more
+            yield (
+                msgspec.structs.replace(
+                    one, sequences=one.sequences * each, tokens=span / one.split.context, span=span
+                ),
+                at,
+            )
+
+
+def _swept(np: Any, w: Workload) -> Swept:
+    count = np.size(w.span)
+    best = np.full(count, -1.0)
+    allocated = np.zeros((3, count))
+    for moment in moments(w):
+        figure = np.zeros((3, count))
+        for part in moment.parts:
+            ends = spread(w, part.sort)
+            for row, factor in enumerate((ends.low, ends.mid, ends.high)):
+                figure[row] += factor * part.size
+        size = sum(part.size for part in moment.parts)
+        larger = size > best
+        allocated = np.where(larger, figure, allocated)
+        best = np.where(larger, size, best)
+    allocated = allocated / GIB
+    held, beside = constants.find("reserved").range, outside(w)
+    reserved = allocated * np.array([[held.low], [held.mid], [held.high]])
+    card = reserved + np.array([[beside.low], [beside.mid], [beside.high]])
+    return Swept(allocated, reserved, card)
