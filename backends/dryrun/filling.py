@@ -31,7 +31,9 @@ def filled(recorder: Recorder, bundle: Bundle) -> None:
                         if id(tensor) not in made:  # the old one is kept, so that its id is
                             made[id(tensor)] = (tensor, _there(tensor, recorder))
                         place[key] = made[id(tensor)][1]
-                        if key not in ON_HOST:
+                        if key in ON_HOST:
+                            recorder.leave_out(place[key])
+                        else:
                             recorder.add(place[key], kind, kind)
             recorder.leave(name)
 

@@ -138,6 +138,12 @@ class Recorder(TorchDispatchMode):
             self.kinds[serial] = kind
         self._reach()
 
+    def leave_out(self, tensor: torch.Tensor) -> None:
+        """Count a tensor's storage no longer: it lies in host memory."""
+        key = tensor.untyped_storage()._cdata
+        if key in self._alive:
+            self._drop(key, self._alive[key][0])
+
     def hold_library(self) -> None:
         """A thread begins to use the matrix library, and its workspace stays."""
         self._serial += 1

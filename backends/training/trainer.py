@@ -147,15 +147,18 @@ def _arithmetic(
 ) -> Literal["fp32", "bf16"]:
     """The arithmetic to train in: as wished, or the faster one, measured once for a run.
 
-    What was chosen is kept in the step's folder: a resumed run goes on in the same.
+    A short training on a processor stays in fp32: for bf16 each new length of a batch is first
+    compiled, which only many steps make good. What was chosen is kept in the step's folder: a
+    resumed run goes on in the same.
     """
     if settings.precision != "auto":
         return "bf16" if precision.bf16(settings.precision) else "fp32"
     kept = context.folder / ARITHMETIC
     if context.resume and kept.is_file():
         return "bf16" if kept.read_text().strip() == "bf16" else "fp32"
-    chosen: Literal["fp32", "bf16"] = "bf16" if precision.bf16("auto") else "fp32"
-    if chosen == "bf16" and total_steps(len(lesson.rows), settings) >= WORTH_MEASURING:
+    able, short = precision.bf16("auto"), total_steps(len(lesson.rows), settings) < WORTH_MEASURING
+    chosen: Literal["fp32", "bf16"] = "bf16" if able and precision.device() == "cuda" else "fp32"
+    if able and chosen == "fp32" and not short:
         model.train()
         batch = padded(list(lesson.rows)[: settings.micro_batch], lesson.pad)
         place = next(model.parameters()).device

@@ -142,10 +142,12 @@ def disentangled_attention(g: Graph, q: Tensor, k: Tensor, v: Tensor, *, dropout
     positions = g.new(Made("D*h", q.bytes))
     bias = None
     tables = [g.new(Made("B*D*q", q.bytes)) for _ in "qk"]
+    gathered: list[Tensor] = []
     for x, table in zip((q, k), tables, strict=True):
         raw = g.op(Made("T*D*a", x.bytes), [x], saves=[table, x, positions])
         index = Storage(g, (g.line, "M"), 8.0)
         chosen = g.op(scores, [raw], saves=[index])
+        gathered.append(chosen)
         del raw, index
         part = layers.copied(g, chosen)
         del chosen
@@ -154,7 +156,7 @@ def disentangled_attention(g: Graph, q: Tensor, k: Tensor, v: Tensor, *, dropout
         del part
     assert bias is not None
     weights = layers.total(g, weights, bias)
-    del bias, positions, tables, table
+    del bias, positions, tables, table, gathered
     mask = Storage(g, (g.line, "T*S"), layers.BYTE)
     weights = g.op(scores, [weights], saves=[mask])
     weights = softmax(g, weights, upcasts=False)

@@ -1,0 +1,85 @@
+"""The closed form against the model's own code on fake tensors: within two in a hundred.
+
+A covering subset; `benchmarks/memory_matrix.py` has every family and method at three points.
+"""
+
+import pytest
+
+from advisor import tracing
+from advisor.estimates import bill
+from advisor.job import settled
+from backends import dryrun
+from knowledge import methods
+from knowledge.quantities import GIB
+
+LLAMA = {
+    "model_type": "llama", "hidden_size": 512, "num_hidden_layers": 6, "num_attention_heads": 4,
+    "num_key_value_heads": 2, "intermediate_size": 1536, "vocab_size": 8000,
+    "max_position_embeddings": 4096,
+}  # fmt: skip
+FAMILIES = [
+    "gpt2", "pythia-70m", "opt-125m", "bloom-560m", "qwen3-0.6b", "gemma-3-270m", "gemma-2-2b",
+    "phi-1.5", "phi-3-mini-4k", "olmo-2-1b", "mistral-7b-v0.1", "mixtral-8x7b",
+    "qwen1.5-moe-a2.7b", "deepseek-v2-lite", "gpt-oss-20b", "bert-base-uncased",
+    "modernbert-base", "t5-small", "bart-base",
+]  # fmt: skip
+SETTINGS = [
+    {"checkpointing": "full"},
+    {"checkpointing": "full-offloaded"},
+    {"attention": "eager"},
+    {"weights_dtype": "fp32", "autocast": True},
+    {"weights_dtype": "fp32", "autocast": True, "checkpointing": "full"},
+]
+POINTS = [(2, 512), (4, 256), (1, 1024)]
+UNLIKE = {
+    "shira": "torch has no fake sparse gradients", "llama-adapter-v2": "no library has it",
+    "osf": "PEFT keeps products that the row leaves out",
+    "llamapro": "its new blocks are in the model's own format there",
+}  # fmt: skip
+TRAINING = sorted(
+    m.id for m in methods.table().values() if "training" in m.phases and m.id not in UNLIKE
+)
+
+
+def off(**keys: object) -> float:
+    """The closed form over the trace, less one."""
+    said = {
+        "weights_dtype": "bf16", "checkpointing": "none", "attention": "sdpa", "autocast": False,
+        "optimizer": "adamw", **keys,
+    }  # fmt: skip
+    job = settled(said)
+    traced = dryrun.trace(tracing.request(job))
+    if traced.attention != job.attention:
+        job = settled({**said, "attention": "eager"})
+    return bill(job).allocated.mid * GIB / traced.allocated - 1
+
+
+@pytest.mark.parametrize("method", TRAINING)
+def test_every_method_that_trains(method: str) -> None:
+    quant = {"quant": "nf4-dq"} if methods.find(method).quant == "must" else {}
+    batch, length = POINTS[TRAINING.index(method) % 3]
+    group = {"completions": 2, "new_tokens": 64} if method in ("ppo", "grpo") else {}
+    head = {"train": "all", "classes": 3} if method == "head-ft" else {}
+    model = "bert-base-uncased" if method == "head-ft" else LLAMA
+    length = min(length, 512) if method == "head-ft" else length
+    error = off(model=model, method=method, micro_batch=batch, seq_len=length, **quant, **group,
+                **head)  # fmt: skip
+    assert abs(error) <= 0.02
+
+
+@pytest.mark.parametrize("model", FAMILIES)
+def test_families(model: str) -> None:
+    assert abs(off(model=model, method="full-ft", micro_batch=4, seq_len=256)) <= 0.02
+
+
+@pytest.mark.parametrize("setting", SETTINGS, ids=lambda s: " ".join(map(str, s.values())))
+def test_settings(setting: dict[str, object]) -> None:
+    for batch, length in POINTS[:2]:
+        error = off(model=LLAMA, method="full-ft", micro_batch=batch, seq_len=length, **setting)
+        assert abs(error) <= 0.02
+
+
+@pytest.mark.parametrize("model", ["llama-3.2-1b", "qwen2.5-0.5b", "bert-base-uncased"])
+def test_reading_a_prompt(model: str) -> None:
+    job = {"model": model, "method": "inference", "micro_batch": 4, "seq_len": 512}
+    assert abs(off(**job, new_tokens=0)) <= 0.02
