@@ -1,9 +1,13 @@
 """Bases held in few bits by bitsandbytes' own modules, as transformers loads them."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
+from unittest.mock import patch
 
 import bitsandbytes as bnb
 import torch
+from bitsandbytes.backends import utils as codes
 from torch import nn
 from transformers import BitsAndBytesConfig
 from transformers.integrations.bitsandbytes import replace_with_bnb_linear
@@ -14,6 +18,14 @@ from backends.dryrun.likeness import WORKSPACES
 from backends.dryrun.live import Recorder
 from backends.dryrun.models import DTYPES
 from knowledge.errors import UserError
+
+
+@contextmanager
+def own_tables() -> Iterator[None]:
+    """Within, bitsandbytes keeps its tables of codes apart: made there, they have no contents."""
+    with patch.dict(bnb.functional.name2qmap), patch.dict(codes._code_4bit_cache):
+        yield
+
 
 FOUR_BITS = {"nf4": ("nf4", False), "nf4-dq": ("nf4", True), "fp4": ("fp4", False),
              "fp4-dq": ("fp4", True)}  # fmt: skip

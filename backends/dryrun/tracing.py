@@ -7,6 +7,8 @@ end within one period of the layers' pattern; blocks between lie between, so no 
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from importlib import import_module
 from typing import NamedTuple
 
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -80,6 +82,16 @@ def live_at_peak(
     ]  # fmt: skip
 
 
+def _tables(request: Request) -> AbstractContextManager[None]:
+    """What keeps a library's tables from being made on fake tensors for good."""
+    if request.quant == "none":
+        return nullcontext()
+    tables: AbstractContextManager[None] = import_module(
+        "backends.dryrun.quantisation"
+    ).own_tables()
+    return tables
+
+
 def run(request: Request, place: Depth, layers: Layers, *, as_cuda: bool = True) -> Run:
     """One step at one depth on fake tensors.
 
@@ -90,7 +102,10 @@ def run(request: Request, place: Depth, layers: Layers, *, as_cuda: bool = True)
     recorder = Recorder() if as_cuda else Recorder(block=1)
     likeness = of_cuda(recorder) if as_cuda else of_real()
     try:
-        with FakeTensorMode(allow_non_fake_inputs=True), likeness, warnings.catch_warnings():
+        with (
+            FakeTensorMode(allow_non_fake_inputs=True), likeness, _tables(request),
+            warnings.catch_warnings(),
+        ):  # fmt: skip
             warnings.simplefilter("ignore")  # libraries' remarks on how their code is called
             ready.go(recorder)
     except UserError:

@@ -273,3 +273,13 @@ def test_a_storage_is_counted_once_until_nothing_holds_it() -> None:
         del part
         assert recorder.now == 0
     assert recorder.peaks[("load",)].bytes == 4000
+
+
+def test_a_trace_in_four_bits_leaves_the_library_as_it_was() -> None:
+    import bitsandbytes as bnb
+    import torch
+    from torch._subclasses.fake_tensor import FakeTensor
+
+    dryrun.trace(request(LLAMA, method="qlora", quant="nf4-dq"))
+    packed, state = bnb.functional.quantize_4bit(torch.randn(64, 64), compress_statistics=True)
+    assert not isinstance(packed, FakeTensor) and not isinstance(state.state2.code, FakeTensor)
