@@ -76,7 +76,7 @@ def python(program: str, shown: Path | None = None, seconds: float = SECONDS) ->
         UserError: there is no sandbox here.
     """
     require()
-    command = (*UNSHARE, "sh", "-c", ENTER, "sh", sys.executable, "-I", "-S", "-")
+    command = (*UNSHARE, "sh", "-c", ENTER, "sh", _interpreter(), "-I", "-S", "-")
     # Files, not pipes: the limit on a file's size holds for what a program prints, too.
     with TemporaryFile() as out, TemporaryFile() as err:
         try:
@@ -101,6 +101,11 @@ def python(program: str, shown: Path | None = None, seconds: float = SECONDS) ->
     return Ran(output, lines[-1][:200] if lines else f"it ended with code {done.returncode}")
 
 
+def _interpreter() -> str:
+    """The interpreter itself, not a virtual environment's link: that may lie in the hidden /tmp."""
+    return str(Path(sys.executable).resolve())
+
+
 @cache
 def _missing() -> str | None:
     """Why there is no sandbox; found out by trying it once."""
@@ -109,7 +114,7 @@ def _missing() -> str | None:
     absent = [name for name in NEEDED if shutil.which(name) is None]
     if absent:
         return f"the sandbox needs {', '.join(absent)} (util-linux)"
-    command = (*UNSHARE, "sh", "-c", ENTER, "sh", "true")
+    command = (*UNSHARE, "sh", "-c", ENTER, "sh", _interpreter(), "-I", "-S", "-c", "")
     done = subprocess.run(command, capture_output=True, timeout=60, check=False, cwd="/", env=CLEAN)
     if done.returncode == 0:
         return None

@@ -2,7 +2,9 @@
 
 import os
 import sqlite3
+import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -48,6 +50,15 @@ def test_no_file_can_be_written(tmp_path: Path) -> None:
         target = place / f"advisor-test-{os.getpid()}"
         assert sandbox.python(f"open({str(target)!r}, 'w').write('x')").fault is not None
         assert not target.exists()
+
+
+@shut_in
+def test_an_environment_in_tmp_is_no_obstacle(monkeypatch: pytest.MonkeyPatch) -> None:
+    with TemporaryDirectory(dir="/tmp") as folder:
+        link = Path(folder) / "python"
+        link.symlink_to(sys.executable)
+        monkeypatch.setattr(sys, "executable", str(link))
+        assert sandbox.python("print(2)") == sandbox.Ran("2\n", None)
 
 
 @shut_in
