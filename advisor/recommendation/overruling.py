@@ -12,8 +12,8 @@ from advisor.options import Way
 from advisor.recommendation.judgement import Judgement, kind, moved
 from knowledge import quality, rules
 
-POINTS = 20.0
-"""Points of log-odds for a quality of one: five in a hundred are worth a factor of e.
+POINTS = 30.0
+"""Points of log-odds for a quality of one: three in a hundred are worth a factor of e.
 Source: the project's own judgement."""
 
 
@@ -36,6 +36,13 @@ def overruled(
         of_kind.setdefault(kind(way), []).append(move)
     mean = {name: sum(each) / len(each) for name, each in of_kind.items()}
     return {way: value + moves.get(way, mean.get(kind(way), 0.0)) for way, value in points.items()}
+
+
+def after(facts: Mapping[str, Any], measured: Sequence[Measured]) -> Mapping[str, Any]:
+    """The facts once something was measured: "nothing tried" is over with the first prompt."""
+    if facts.get("tried") == "nothing" and any(row.stack == {"prompt"} for row in measured):
+        return {**facts, "tried": "measured"}
+    return facts
 
 
 def of_way(way: Way, measured: Sequence[Measured]) -> Measured | None:

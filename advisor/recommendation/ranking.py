@@ -10,7 +10,7 @@ from advisor.measured import Measured
 from advisor.options import Way
 from advisor.recommendation.beliefs import QUICK_WORLDS, WORLDS, worlds
 from advisor.recommendation.judgement import Judgement, chances, judged, kind
-from advisor.recommendation.overruling import overruled
+from advisor.recommendation.overruling import after, overruled
 
 CLEARLY = 1.0  # points: a rival of another kind is clearly better from e times the odds
 
@@ -74,9 +74,9 @@ def ranked(
 
 
 def _judged(facts: Mapping[str, Any], measured: Sequence[Measured]) -> Judgement:
-    judgement = judged(facts)
     if not measured:
-        return judgement
+        return judged(facts)
+    judgement = judged(after(facts, measured))
     return Judgement(judgement.fired, overruled(judgement, measured, facts))
 
 
