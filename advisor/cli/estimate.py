@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from advisor import job as jobs
 from advisor.aliases import ALIASES
-from advisor.cli.output import common, print_json, screen
+from advisor.cli.output import common, print_json
 from advisor.estimates import estimate as estimated
 from advisor.estimates.records import Estimate
 from knowledge import gpus
@@ -139,16 +139,16 @@ def _shown(job: jobs.Job, answer: Estimate | None, runs: Any) -> None:
     from advisor.report.terminal import show
 
     if not runs and answer is not None:
-        show(view(answer, _title(job), _card(job)), screen())
+        show(view(answer, _title(job), _card(job)))
         return
     from advisor.report import dryrun
 
     if answer is None:
-        show(dryrun.view(runs, _title(job)), screen())
+        show(dryrun.view(runs, _title(job)))
         return
     page = view(answer, _title(job), _card(job))
     sections = (*dryrun.sections(runs), *page.sections)
-    show(replace(page, sections=sections), screen())
+    show(replace(page, sections=sections))
 
 
 def _card(job: jobs.Job) -> float | None:
