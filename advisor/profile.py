@@ -20,7 +20,7 @@ Count = Annotated[int, msgspec.Meta(ge=0)]
 Money = Annotated[float, msgspec.Meta(ge=0)]
 Origin = Literal["asked", "default", "counted", "detected", "flag", "file", "unknown"]
 Hardware = Literal["none", "1x16GB", "1x24GB", "1x48GB", "1x80GB", "8x80GB", "cluster"]
-FILES = ("data", "test_data", "corpus", "questions")
+FILES = ("data", "test_data", "corpus", "questions", "measured")
 SCALES = {"": 1.0, "k": 1e3, "m": 1e6, "b": 1e9, "g": 1e9, "t": 1e12}
 WORDS = {"yes": True, "true": True, "no": False, "false": False}
 ALIASES = {
@@ -98,6 +98,7 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
     test_data: str | None = None
     corpus: str | None = None
     questions: str | None = None
+    measured: str | None = None
     origin: dict[str, Origin] = {}
 
     def answers(self) -> dict[str, Any]:

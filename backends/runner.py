@@ -110,18 +110,13 @@ def _refuse_other_run(plan: Plan, folder: Path, *, resume: bool) -> None:
             raise UserError(
                 f"{str(folder)!r} holds a run already; go on with --resume or give another --out"
             )
-        if _but_for_money(plans.read(held)) != _but_for_money(plan):
+        if plans.work(plans.read(held)) != plans.work(plan):
             raise UserError(
                 f"{str(folder)!r} holds a run of another plan; give another --out, "
                 f"or resume that one: advisor run {held} --out {folder} --resume"
             )
     elif any(entry.name != ".lock" for entry in folder.iterdir()):
         raise UserError(f"{str(folder)!r} is not empty and holds no run; give another --out")
-
-
-def _but_for_money(plan: Plan) -> Plan:
-    """The plan without its budget: a run that stopped at it may go on with a larger one."""
-    return msgspec.structs.replace(plan, budget_usd=None)
 
 
 def _contexts(plan: Plan, folder: Path, *, resume: bool, progress: base.Progress) -> list[Context]:

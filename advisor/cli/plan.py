@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from advisor import measured as results
 from advisor import plan as planning
 from advisor import profile as profiles
 from advisor.cli.output import common, notes, print_json
@@ -22,7 +23,7 @@ def plan(
 ) -> None:
     """Write a complete, editable, replayable job for a profile."""
     profile = filled(profiles.read(profile_file))
-    option = planning.chosen(recommend(profile, top=50), wanted)
+    option = planning.chosen(recommend(profile, top=50, measured=results.of(profile)), wanted)
     made = planning.plan(profile, option)
     if out is not None:
         plans.write(made, out)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from advisor import measured as results
 from advisor import plan as planning
 from advisor import profile as profiles
 from advisor.cli.output import common, notes, print_json, screen
@@ -23,18 +24,25 @@ from knowledge.files import write_text
 @click.option(
     "--top", default=5, show_default=True, type=click.IntRange(1, 50), help="Options to show."
 )
+@click.option(
+    "--measured",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Results on the task itself, which overrule expectations: rows, or a run; repeatable.",
+)
 @common
 def recommend(
     profile_file: Path,
     report: Path | None,
     plan_out: Path | None,
     top: int,
+    measured: tuple[Path, ...],
     as_json: bool,
     quiet: bool,
 ) -> None:
     """Rank the options for a profile: reasons, exclusions, and what would flip the answer."""
     profile = filled(profiles.read(profile_file))
-    recommendation = advise(profile, top=top)
+    recommendation = advise(profile, top=top, measured=results.of(profile, measured))
     view = advice.view(recommendation, profile.name)
     if report is not None:
         from advisor.report.page import html  # jinja2 only when a page is asked for

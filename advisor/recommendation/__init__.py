@@ -5,12 +5,15 @@ expected quality with cost, time and risk (the rules' points), and a ranking und
 Estimates are made only for the options shown.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from advisor.facts import facts
+from advisor.measured import Measured
 from advisor.options import Way
 from advisor.profile import Profile
+from advisor.recommendation.flips import first as leading
 from advisor.recommendation.flips import flips, settle
 from advisor.recommendation.ranking import Ranking, ranked
 from advisor.recommendation.reasons import LIKELY, cautions, excluded, shares
@@ -23,17 +26,21 @@ from knowledge import prices, rules
 __all__ = ["first_place", "recommend"]
 
 
-def recommend(profile: Profile, top: int = 5) -> Recommendation:
+def recommend(profile: Profile, top: int = 5, measured: Sequence[Measured] = ()) -> Recommendation:
     """The advice for a profile, however much of it is known.
 
+    Args:
+        top: options to show.
+        measured: what was measured on the user's own task, which overrules expected quality.
     Raises:
         UserError: the hardware names a GPU that the catalogue does not have.
     """
-    ranking, view = _settled(profile, top)
+    ranking, view = _settled(profile, top, measured)
     known, answers = facts(profile), profile.answers()
     first = ranking.first
     verdict, says = _verdict(ranking, known, answers)
-    found = () if first is None else flips(answers, first, frozenset(view.out))
+    lead = partial(leading, without=frozenset(view.out), measured=measured)
+    found = () if first is None else flips(answers, first, lead)
     return Recommendation(
         verdict=verdict,
         says=says,
@@ -52,17 +59,17 @@ def recommend(profile: Profile, top: int = 5) -> Recommendation:
 
 def first_place(profile: Profile) -> tuple[Way | None, float]:
     """The first place and the confidence in it, without flips, stages or further options."""
-    ranking, _ = _settled(profile, 1)
+    ranking, _ = _settled(profile, 1, ())
     return ranking.first, ranking.confidence
 
 
-def _settled(profile: Profile, top: int) -> tuple[Ranking, Shown]:
+def _settled(profile: Profile, top: int, measured: Sequence[Measured]) -> tuple[Ranking, Shown]:
     """The ranking once no estimate rules out its first place, with the options shown."""
     answers = profile.answers()
     view = Shown((), {})
     while True:
-        ranking = ranked(answers, without=frozenset(view.out))
-        view = shown(profile, ranking, top, view.out)
+        ranking = ranked(answers, without=frozenset(view.out), measured=measured)
+        view = shown(profile, ranking, top, view.out, measured)
         if ranking.first not in view.out:
             return ranking, view
 

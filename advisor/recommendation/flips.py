@@ -1,9 +1,10 @@
 """Flips: for each answer the nearest change that alters the first place, found by trying."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import log10
 from typing import Any, NamedTuple
 
+from advisor.measured import Measured
 from advisor.options import Way
 from advisor.profile import choices
 from advisor.recommendation.ranking import ranked
@@ -29,6 +30,10 @@ LADDERS: Mapping[str, tuple[float, ...]] = {
 HALVINGS = 12
 
 
+Lead = Callable[[Mapping[str, Any]], Way | None]
+"""The first place for some answers."""
+
+
 class Change(NamedTuple):
     """One answer changed: how far that is, the condition in words, and the first place then."""
 
@@ -39,11 +44,11 @@ class Change(NamedTuple):
     first: Way
 
 
-def flips(answers: Mapping[str, Any], now: Way, without: frozenset[Way]) -> tuple[Flip, ...]:
+def flips(answers: Mapping[str, Any], now: Way, lead: Lead | None = None) -> tuple[Flip, ...]:
     """The nearest change of each answer that alters the stack or its delivery, nearest first."""
     found = []
     for key in KEYS:
-        changes = list(_changes(key, answers, now, without))
+        changes = list(_changes(key, answers, now, lead or first))
         if changes:
             found.append(min(changes, key=lambda change: change.distance))
     # What the task is cannot be changed at will, and a new delivery is less than a new stack.
@@ -51,23 +56,25 @@ def flips(answers: Mapping[str, Any], now: Way, without: frozenset[Way]) -> tupl
     return tuple(Flip(c.condition, c.first.stack, c.key, c.value, c.first.delivery) for c in found)
 
 
-def first(answers: Mapping[str, Any], without: frozenset[Way] = frozenset()) -> Way | None:
+def first(
+    answers: Mapping[str, Any],
+    without: frozenset[Way] = frozenset(),
+    measured: Sequence[Measured] = (),
+) -> Way | None:
     """The first place by the cheap path: rules only, few worlds, no estimate."""
-    return ranked(answers, quick=True, without=without).first
+    return ranked(answers, quick=True, without=without, measured=measured).first
 
 
 def settle(answers: Mapping[str, Any]) -> Change | None:
     """The nearest single change that makes anything possible at all, where nothing is."""
     nothing = Way((), "")
-    found = [change for key in KEYS for change in _changes(key, answers, nothing, frozenset())]
+    found = [change for key in KEYS for change in _changes(key, answers, nothing, first)]
     return min(found, key=lambda change: change.distance, default=None)
 
 
-def _changes(
-    key: str, answers: Mapping[str, Any], now: Way, without: frozenset[Way]
-) -> Iterator[Change]:
+def _changes(key: str, answers: Mapping[str, Any], now: Way, lead: Lead) -> Iterator[Change]:
     if key in LADDERS:
-        yield from _numbers(key, answers, now, without)
+        yield from _numbers(key, answers, now, lead)
         return
     words = choices(key)
     old = answers.get(key)
@@ -75,29 +82,27 @@ def _changes(
     for index, word in enumerate(words):
         if word == old:
             continue
-        then = first({**answers, key: word}, without)
+        then = lead({**answers, key: word})
         if then is not None and then != now:
             distance = 1.0 + (abs(index - at) if at is not None else 0) / len(words)
             yield Change(distance, f"{key} = {plain(word)}", key, word, then)
 
 
-def _numbers(
-    key: str, answers: Mapping[str, Any], now: Way, without: frozenset[Way]
-) -> Iterator[Change]:
+def _numbers(key: str, answers: Mapping[str, Any], now: Way, lead: Lead) -> Iterator[Change]:
     old = answers.get(key)
     ladder = LADDERS[key]
     if old is None:
         for value in ladder:
-            then = first({**answers, key: value}, without)
+            then = lead({**answers, key: value})
             if then is not None and then != now:
                 yield Change(1.5, f"{key} = {plain(value)}", key, value, then)
         return
     for side in ([v for v in ladder if v > old], [v for v in reversed(ladder) if v < old]):
         near = old
         for value in side:
-            then = first({**answers, key: value}, without)
+            then = lead({**answers, key: value})
             if then is not None and then != now:
-                edge, then = _edge(key, answers, now, without, near, value, then)
+                edge, then = _edge(key, answers, now, lead, near, value, then)
                 sign = ">=" if value > old else "<="
                 distance = abs(log10(1 + edge) - log10(1 + old))
                 yield Change(distance, f"{key} {sign} {plain(edge)}", key, edge, then)
@@ -109,7 +114,7 @@ def _edge(
     key: str,
     answers: Mapping[str, Any],
     now: Way,
-    without: frozenset[Way],
+    lead: Lead,
     same: float,
     other: float,
     then: Way,
@@ -119,7 +124,7 @@ def _edge(
         if abs(other - same) <= max(1, 0.02 * abs(other)):
             break
         middle = round((same + other) / 2)
-        there = first({**answers, key: middle}, without)
+        there = lead({**answers, key: middle})
         if there is None or there == now:
             same = middle
         else:

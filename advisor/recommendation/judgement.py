@@ -14,7 +14,10 @@ import msgspec
 
 from advisor.options import STACKS, Way, deliveries
 from knowledge import rules
-from knowledge.rules import Rule
+from knowledge.rules import TUNING, Rule
+
+# Ways of tuning a generator stand in for each other; confidence is that of the kind.
+KIND = dict.fromkeys((*TUNING, "soft-prompt"), "tuning")
 
 
 class Judgement(msgspec.Struct, frozen=True):
@@ -59,6 +62,11 @@ def bars(rule: Rule, way: Way) -> bool:
         or any(part in rule.out for part in way.stack)
         or any(part not in way.stack for part in rule.add)
     )
+
+
+def kind(way: Way) -> str:
+    """The kind of approach that leads a way: those of a kind stand in for each other."""
+    return KIND.get(way.stack[0], way.stack[0])
 
 
 def moved(rule: Rule, way: Way) -> float:

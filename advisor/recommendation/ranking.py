@@ -1,19 +1,16 @@
 """The ranking under uncertainty: the chance of each way to be first, over all worlds."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import exp, inf
 from typing import Any
 
 import msgspec
 
+from advisor.measured import Measured
 from advisor.options import Way
 from advisor.recommendation.beliefs import QUICK_WORLDS, WORLDS, worlds
-from advisor.recommendation.judgement import Judgement, chances, judged
-from knowledge.rules import TUNING
-
-# Ways of tuning a generator stand in for each other; confidence is that of the kind.
-KIND = dict.fromkeys((*TUNING, "soft-prompt"), "tuning")
-
+from advisor.recommendation.judgement import Judgement, chances, judged, kind
+from advisor.recommendation.overruling import after, overruled
 
 CLEARLY = 1.0  # points: a rival of another kind is clearly better from e times the odds
 
@@ -43,16 +40,21 @@ class Ranking(msgspec.Struct, frozen=True):
 
 
 def ranked(
-    answers: Mapping[str, Any], *, quick: bool = False, without: frozenset[Way] = frozenset()
+    answers: Mapping[str, Any],
+    *,
+    quick: bool = False,
+    without: frozenset[Way] = frozenset(),
+    measured: Sequence[Measured] = (),
 ) -> Ranking:
     """The ranking for the answers given, whatever is open.
 
     Args:
         quick: fewer worlds, for trying out what an answer would change.
         without: ways that estimates have ruled out.
+        measured: what was measured on the task, which overrules rules about quality.
     """
     seen = tuple(
-        World(facts, share, judged(facts))
+        World(facts, share, _judged(facts, measured))
         for facts, share in worlds(answers, QUICK_WORLDS if quick else WORLDS)
     )
     mixed: dict[Way, float] = {}
@@ -71,6 +73,13 @@ def ranked(
     )
 
 
+def _judged(facts: Mapping[str, Any], measured: Sequence[Measured]) -> Judgement:
+    if not measured:
+        return judged(facts)
+    judgement = judged(after(facts, measured))
+    return Judgement(judgement.fired, overruled(judgement, measured, facts))
+
+
 def _first(mixed: Mapping[Way, float]) -> Way:
     """The likeliest way of the likeliest primary approach: variants do not split its vote."""
     primaries: dict[str, float] = {}
@@ -78,10 +87,6 @@ def _first(mixed: Mapping[Way, float]) -> Way:
         primaries[way.stack[0]] = primaries.get(way.stack[0], 0.0) + chance
     primary = max(primaries, key=lambda name: primaries[name])
     return max((way for way in mixed if way.stack[0] == primary), key=lambda way: mixed[way])
-
-
-def _kind(way: Way) -> str:
-    return KIND.get(way.stack[0], way.stack[0])
 
 
 def _confidence(first: Way, seen: tuple[World, ...], without: frozenset[Way]) -> float:
@@ -94,8 +99,8 @@ def _confidence(first: Way, seen: tuple[World, ...], without: frozenset[Way]) ->
         best: dict[str, float] = {}
         for way, points in world.judgement.points.items():
             if way not in without:
-                best[_kind(way)] = max(points, best.get(_kind(way), points))
-        own = best.pop(_kind(first), None)
+                best[kind(way)] = max(points, best.get(kind(way), points))
+        own = best.pop(kind(first), None)
         if own is not None:
             rival = max(best.values(), default=-inf)
             sure += world.share / (1 + exp(rival - own - CLEARLY))

@@ -26,7 +26,9 @@ class Reason(msgspec.Struct, frozen=True, omit_defaults=True):
 class Ranked(msgspec.Struct, frozen=True):
     """A possible way, with its rank's figures; `probability` is that of the first place.
 
-    `estimate` is the estimate's own record, None where it is unknown.
+    `quality` is what to expect, or what was measured, of `quality_metric` by `quality_source`;
+    None where no finding speaks of it. `estimate` is the estimate's own record, None where it is
+    unknown.
     """
 
     id: str
@@ -40,6 +42,9 @@ class Ranked(msgspec.Struct, frozen=True):
     quality: Range | None
     estimate: Any
     reasons: tuple[Reason, ...]
+    quality_metric: str | None = None
+    quality_source: str | None = None
+    measured: bool = False
 
 
 class Because(msgspec.Struct, frozen=True):

@@ -1,19 +1,21 @@
 """The options shown: each way with the first base model whose estimate fits the means."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from advisor.estimates import estimate, hosted
 from advisor.estimates.records import Estimate, Money, MoneyLine
 from advisor.facts import facts
 from advisor.job import settled
+from advisor.measured import Measured
 from advisor.options import Option, Way, carried
 from advisor.profile import Profile
+from advisor.recommendation.overruling import of_way
 from advisor.recommendation.ranking import Ranking
 from advisor.recommendation.reasons import reasons
-from advisor.recommendation.records import Because, Excluded, Ranked
+from advisor.recommendation.records import Because, Excluded, Ranked, Reason
 from advisor.recommendation.words import said
-from knowledge import prices, rules
+from knowledge import prices, quality, rules
 from knowledge.errors import UserError
 from knowledge.quantities import around
 from knowledge.rules import TRAINING
@@ -30,7 +32,11 @@ class Shown(NamedTuple):
 
 
 def shown(
-    profile: Profile, ranking: Ranking, top: int, out: Mapping[Way, tuple[str, ...]]
+    profile: Profile,
+    ranking: Ranking,
+    top: int,
+    out: Mapping[Way, tuple[str, ...]],
+    measured: Sequence[Measured] = (),
 ) -> Shown:
     """The best `top` options with their estimates; what fails on an estimate joins `out`."""
     known = facts(profile)
@@ -44,7 +50,7 @@ def shown(
             figures = _estimate(option)
             against = _barring({**known, **_option_facts(option, figures, profile)})
             if not against:
-                options.append(_ranked(option, figures, chance, ranking, known))
+                options.append(_ranked(option, figures, chance, ranking, known, measured))
                 break
         if against:
             failed[way] = against
@@ -91,8 +97,10 @@ def _ranked(
     chance: float,
     ranking: Ranking,
     known: Mapping[str, Any],
+    measured: Sequence[Measured],
 ) -> Ranked:
     way = Way(option.stack, option.delivery)
+    found, hoped = of_way(way, measured), _hoped(way, ranking)
     points = [
         world.judgement.points[way] * world.share
         for world in ranking.worlds
@@ -107,10 +115,23 @@ def _ranked(
         hardware=option.hardware,
         score=round(sum(points), 3),
         probability=round(chance, 4),
-        quality=None,  # no finding gives a figure for the user's own task; a pilot will
+        quality=found.range if found else hoped.range if hoped else None,
         estimate=figures,
-        reasons=reasons(way, ranking, known),
+        reasons=(*_results(found), *reasons(way, ranking, known)),
+        quality_metric=found.metric if found else hoped.row.metric if hoped else None,
+        quality_source=found.source if found else hoped.row.cited() if hoped else None,
+        measured=found is not None,
     )
+
+
+def _hoped(way: Way, ranking: Ranking) -> quality.Expected | None:
+    """What findings let expect in the likeliest world."""
+    return quality.expected(way.stack, ranking.worlds[0].facts) if ranking.worlds else None
+
+
+def _results(found: Measured | None) -> Iterator[Reason]:
+    if found is not None:
+        yield Reason("measured", found.says(), found.source)
 
 
 def _estimate(option: Option) -> Estimate | None:

@@ -36,9 +36,15 @@ class Training(Struct, frozen=True, forbid_unknown_fields=True):
         float, Meta(ge=0, description="below 1: share of all steps with a rising rate; else steps")
     ] = 0.1
     schedule: Annotated[
-        Literal["linear", "cosine", "constant", "constant_with_warmup"],
-        Meta(description="how the learning rate falls after the warm-up"),
+        Literal["linear", "cosine", "wsd", "constant", "constant_with_warmup"],
+        Meta(
+            description="how the learning rate falls after the warm-up; wsd: it stays, and falls "
+            "over the last decay_share of the steps"
+        ),
     ] = "linear"
+    decay_share: Annotated[
+        float, Meta(gt=0, le=1, description="share of all steps over which wsd falls")
+    ] = 0.2
     optimizer: (
         Annotated[
             Literal["adamw", "adamw-8bit", "paged-adamw-8bit"],
@@ -47,6 +53,9 @@ class Training(Struct, frozen=True, forbid_unknown_fields=True):
         | None
     ) = None
     weight_decay: Annotated[float, Meta(ge=0, le=1, description="AdamW's decay of matrices")] = 0.01
+    beta2: Annotated[float, Meta(gt=0, lt=1, description="AdamW's memory of squared gradients")] = (
+        0.999
+    )
     max_grad_norm: Annotated[
         float, Meta(gt=0, description="gradients are scaled down to this norm")
     ] = 1.0
@@ -88,6 +97,7 @@ class Training(Struct, frozen=True, forbid_unknown_fields=True):
 
 ALIASES = {
     "optim": "optimizer",
+    "adam_beta2": "beta2",
     "per_device_train_batch_size": "micro_batch",
     "micro_batch_size": "micro_batch",
     "gradient_accumulation_steps": "accumulation",

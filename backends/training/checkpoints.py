@@ -6,7 +6,7 @@ how long they are, and which pickled ones (optimizer, random state) the run itse
 
 import hashlib
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -72,9 +72,14 @@ def drop_partial(folder: Path) -> list[str]:
 
 def fingerprint(rows: Sequence[Mapping[str, Any]]) -> str:
     """A hash of the training rows in their order: a resumed run must see the same."""
+    return hashed([list(row["input_ids"]), row["labels"]] for row in rows)
+
+
+def hashed(values: Iterable[Any]) -> str:
+    """A hash of plain values in their order."""
     digest = hashlib.sha256()
-    for row in rows:
-        digest.update(msgspec.json.encode([list(row["input_ids"]), row["labels"]]))
+    for value in values:
+        digest.update(msgspec.json.encode(value))
     return digest.hexdigest()
 
 

@@ -1,4 +1,4 @@
-"""The transformers Trainer with this project's order, seals and stops."""
+"""Trainers with this project's order, seals and stops."""
 
 import math
 import shutil
@@ -21,16 +21,101 @@ LEARNING = "learning.safetensors"
 NAMED = 8  # rows of a bad batch that a message names
 
 
-class Room(Trainer):
+class Kept:
+    """What any trainer built on transformers' gets here: seals, stops, clear lines.
+
+    To be named before the trainer's class among the bases.
+    """
+
+    state: Any
+    args: Any
+    model: Any
+
+    def __init__(self, watch: Watch, meter: Meter, data: str, **kwargs: Any) -> None:
+        super().__init__(callbacks=[watch], **kwargs)  # type: ignore[call-arg]
+        self.watch, self.meter, self.data = watch, meter, data
+        self.remove_callback(PrinterCallback)  # type: ignore[attr-defined] # it prints to stdout
+
+    def _clip_grad_norm(self, model: Any) -> Any:
+        norm = super()._clip_grad_norm(model)  # type: ignore[misc]
+        self._refuse_nonsense("norm of the gradients", norm)
+        return norm
+
+    def _refuse_nonsense(self, what: str, value: Any, inputs: Any = None) -> None:
+        """Stop before the optimizer spreads a value that is no number over the weights."""
+        if math.isfinite(float(value)):
+            return
+        kept = checkpoints.last(Path(self.args.output_dir))
+        saved = f"checkpoints/{kept[0].name} is kept" if kept else "no checkpoint was written yet"
+        raise UserError(
+            f"the {what} became {float(value)} in step {self.state.global_step + 1} of epoch "
+            f"{int(self.state.epoch or 0) + 1}, {self._named(inputs)}; {saved}; lower "
+            f"learning_rate (now {self.args.learning_rate:g}) or set precision: fp32"
+        )
+
+    def _named(self, inputs: Any) -> str:
+        """Which rows a bad batch holds."""
+        return "in a batch whose rows are not known"
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
+        shutil.rmtree(folder, ignore_errors=True)
+        try:
+            super()._save_checkpoint(model, trial)  # type: ignore[misc]
+            if _partly_saved(self.model):
+                learning = {
+                    name: p.detach().cpu().contiguous()
+                    for name, p in self.model.named_parameters()
+                    if p.requires_grad
+                }
+                save_file(learning, folder / LEARNING)
+            checkpoints.seal(folder, self.data, self.meter.seconds, self.meter.peak_bytes)
+        except (OSError, SafetensorError, RuntimeError) as error:
+            shutil.rmtree(folder, ignore_errors=True)
+            reason = " ".join(str(error).split())[:120]
+            raise UserError(
+                f"cannot write {str(folder)!r}: {reason}; free some space and go on with --resume "
+                "(the checkpoint before it is intact)"
+            ) from error
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        super()._load_from_checkpoint(resume_from_checkpoint, model)  # type: ignore[misc]
+        self._take_learning(Path(resume_from_checkpoint))
+
+    def _load_best_model(self) -> None:
+        super()._load_best_model()  # type: ignore[misc]
+        self._take_learning(Path(str(self.state.best_model_checkpoint)))
+
+    def _take_learning(self, checkpoint: Path) -> None:
+        held = checkpoint / LEARNING
+        if held.is_file():
+            there = dict(self.model.named_parameters())
+            with torch.no_grad():
+                for name, value in load_file(held).items():
+                    there[name].copy_(value)
+
+    def is_over(self, checkpoint: Path) -> bool:
+        """Whether the training that left a checkpoint had come to its end there."""
+        state = msgspec.json.decode((checkpoint / "trainer_state.json").read_bytes())
+        return state["global_step"] >= self.args.max_steps or exhausted(
+            state["log_history"], self.watch.metric, self.watch.patience
+        )
+
+    def restore(self, checkpoint: Path) -> None:
+        """Take the weights that a finished training kept, without another step."""
+        self.state = type(self.state).load_from_json(str(checkpoint / "trainer_state.json"))
+        best = checkpoint.with_name(f"checkpoint-{self.state.best_global_step}")
+        self._load_from_checkpoint(str(best if best.is_dir() else checkpoint))
+
+
+class Room(Kept, Trainer):
     """The transformers Trainer with this project's order, seals and stops."""
 
     def __init__(self, order: Order, watch: Watch, meter: Meter, data: str, **kwargs: Any) -> None:
-        self.state: Any
-        super().__init__(callbacks=[watch], **kwargs)
-        self.order, self.watch, self.meter, self.data = order, watch, meter, data
+        super().__init__(watch, meter, data, **kwargs)
+        self.order = order
         self.pieces = 1
         self._step, self._step_inputs = -1, list[dict[str, Any]]()
-        self.remove_callback(PrinterCallback)  # it would print to stdout
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Order:
         return self.order
@@ -47,11 +132,11 @@ class Room(Trainer):
                 losses = [
                     super(Room, self).training_step(model, piece, num_items_in_batch)
                     for batch in todo
-                    for piece in _cut(batch, self.pieces)
+                    for piece in portions(batch, self.pieces)
                 ]
                 break
             except RuntimeError as error:
-                if not _out_of_memory(error):
+                if not out_of_memory(error):
                     raise
             # What was summed of this step's gradients may be in part: it is computed anew.
             self._halve(model)
@@ -83,24 +168,7 @@ class Room(Trainer):
         )
         self.watch.note(note)
 
-    def _clip_grad_norm(self, model: Any) -> Any:
-        norm = super()._clip_grad_norm(model)
-        self._refuse_nonsense("norm of the gradients", norm)
-        return norm
-
-    def _refuse_nonsense(self, what: str, value: Any, inputs: dict[str, Any] | None = None) -> None:
-        """Stop before the optimizer spreads a value that is no number over the weights."""
-        if math.isfinite(float(value)):
-            return
-        kept = checkpoints.last(Path(self.args.output_dir))
-        saved = f"checkpoints/{kept[0].name} is kept" if kept else "no checkpoint was written yet"
-        raise UserError(
-            f"the {what} became {float(value)} in step {self.state.global_step + 1} of epoch "
-            f"{int(self.state.epoch or 0) + 1}, {self._named(inputs)}; {saved}; lower "
-            f"learning_rate (now {self.args.learning_rate:g}) or set precision: fp32"
-        )
-
-    def _named(self, inputs: dict[str, Any] | None) -> str:
+    def _named(self, inputs: Any) -> str:
         """Which rows a bad batch holds: lines of the file where they are known, else numbers."""
         seen = [
             ids
@@ -116,56 +184,6 @@ class Room(Trainer):
         more = f" and {len(found) - NAMED} more" if len(found) > NAMED else ""
         return f"in the batch of {known} {', '.join(map(str, found[:NAMED]))}{more}"
 
-    def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
-        shutil.rmtree(folder, ignore_errors=True)
-        try:
-            super()._save_checkpoint(model, trial)
-            if _partly_saved(self.model):
-                learning = {
-                    name: p.detach().cpu().contiguous()
-                    for name, p in self.model.named_parameters()
-                    if p.requires_grad
-                }
-                save_file(learning, folder / LEARNING)
-            checkpoints.seal(folder, self.data, self.meter.seconds, self.meter.peak_bytes)
-        except (OSError, SafetensorError, RuntimeError) as error:
-            shutil.rmtree(folder, ignore_errors=True)
-            reason = " ".join(str(error).split())[:120]
-            raise UserError(
-                f"cannot write {str(folder)!r}: {reason}; free some space and go on with --resume "
-                "(the checkpoint before it is intact)"
-            ) from error
-
-    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        super()._load_from_checkpoint(resume_from_checkpoint, model)
-        self._take_learning(Path(resume_from_checkpoint))
-
-    def _load_best_model(self) -> None:
-        super()._load_best_model()
-        self._take_learning(Path(str(self.state.best_model_checkpoint)))
-
-    def _take_learning(self, checkpoint: Path) -> None:
-        held = checkpoint / LEARNING
-        if held.is_file():
-            there = dict(self.model.named_parameters())
-            with torch.no_grad():
-                for name, value in load_file(held).items():
-                    there[name].copy_(value)
-
-    def is_over(self, checkpoint: Path) -> bool:
-        """Whether the training that left a checkpoint had come to its end there."""
-        state = msgspec.json.decode((checkpoint / "trainer_state.json").read_bytes())
-        return state["global_step"] >= self.args.max_steps or exhausted(
-            state["log_history"], self.watch.metric, self.watch.patience
-        )
-
-    def restore(self, checkpoint: Path) -> None:
-        """Take the weights that a finished training kept, without another step."""
-        self.state = type(self.state).load_from_json(str(checkpoint / "trainer_state.json"))
-        best = checkpoint.with_name(f"checkpoint-{self.state.best_global_step}")
-        self._load_from_checkpoint(str(best if best.is_dir() else checkpoint))
-
 
 def _is_padded(ids: list[int], row: list[int]) -> bool:
     """Whether the ids of a batch's row are those of a training row, filled up at the end."""
@@ -178,7 +196,7 @@ def _partly_saved(model: Any) -> bool:
     return config is not None and bool(config.is_prompt_learning)
 
 
-def _cut(batch: dict[str, Any], pieces: int) -> list[dict[str, Any]]:
+def portions(batch: dict[str, Any], pieces: int) -> list[dict[str, Any]]:
     """A batch in portions of rows, as even as can be."""
     if pieces == 1:
         return [batch]
@@ -189,7 +207,7 @@ def _cut(batch: dict[str, Any], pieces: int) -> list[dict[str, Any]]:
     ]
 
 
-def _out_of_memory(error: RuntimeError) -> bool:
+def out_of_memory(error: RuntimeError) -> bool:
     """Whether a device, or the allocator of the CPU, had no memory left."""
     said = str(error)
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in said

@@ -6,7 +6,6 @@ disk is full, and silence on stdout.
 """
 
 import functools
-import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -17,6 +16,7 @@ from transformers import TrainingArguments, set_seed
 
 from backends.base import Context, Interrupted
 from backends.training import Training, checkpoints, precision, silence
+from backends.training.arguments import arguments, optimizer, save_steps, total_steps
 from backends.training.batches import Order, padded
 from backends.training.meter import Meter
 from backends.training.room import Room
@@ -90,21 +90,33 @@ def train(
     )  # the trainer turns it off, for good
     data = checkpoints.fingerprint(lesson.rows)
     notes: list[str] = []
-    found = _resumable(folder, data, notes) if context.resume else None
+    found = resumable(folder, data, notes) if context.resume else None
     settings = msgspec.structs.replace(
         settings, precision=_arithmetic(model, lesson, settings, context)
     )
     room = _room(model, groups, lesson, settings, context, meter, data)
+    trained = taught(room, found, meter, notes)
+    # Outside training the model computes as its file will say, not in the training's arithmetic.
+    room.accelerator.unwrap_model(model, keep_fp32_wrapper=False)
+    if caches is not None:
+        model.config.use_cache = caches
+    return trained
+
+
+def taught(
+    room: Any, found: tuple[Path, checkpoints.Seal] | None, meter: Meter, notes: list[str]
+) -> Trained:
+    """Train in a room to its end, from a checkpoint if one was found.
+
+    Raises:
+        Interrupted: the user asked to stop; the state is saved.
+    """
     if found is not None:
         meter.carry(found[1].seconds, found[1].peak_bytes)
     if found is not None and room.is_over(found[0]):
         room.restore(found[0])
     else:
         room.train(resume_from_checkpoint=None if found is None else str(found[0]))
-    # Outside training the model computes as its file will say, not in the training's arithmetic.
-    room.accelerator.unwrap_model(model, keep_fp32_wrapper=False)
-    if caches is not None:
-        model.config.use_cache = caches
     if room.watch.stopped:
         at, total = room.state.global_step, room.state.max_steps
         raise Interrupted(f"stopped at step {at} of {total}; saved in checkpoints/checkpoint-{at}")
@@ -130,18 +142,6 @@ def fix_chance(context: Context, settings: Training) -> None:
     set_seed(seed(context, settings))
 
 
-def steps_per_epoch(rows: int, settings: Training) -> int:
-    """Optimizer steps of one pass over the rows, the last one perhaps on fewer."""
-    return math.ceil(math.ceil(rows / settings.micro_batch) / settings.accumulation)
-
-
-def total_steps(rows: int, settings: Training) -> int:
-    """Optimizer steps of the whole training."""
-    if settings.max_steps is not None:
-        return settings.max_steps
-    return max(1, math.ceil((settings.epochs or 1.0) * steps_per_epoch(rows, settings)))
-
-
 def _arithmetic(
     model: Any, lesson: Lesson, settings: Training, context: Context
 ) -> Literal["fp32", "bf16"]:
@@ -151,29 +151,50 @@ def _arithmetic(
     compiled, which only many steps make good. What was chosen is kept in the step's folder: a
     resumed run goes on in the same.
     """
+
+    def learn() -> torch.Tensor:
+        batch = padded(list(lesson.rows)[: settings.micro_batch], lesson.pad)
+        place = next(model.parameters()).device
+        inputs = {key: value.to(place) for key, value in batch.items()}
+        labels = inputs.pop("labels")
+        return lesson.loss(model(**inputs), labels, len(labels))
+
+    steps = total_steps(len(lesson.rows), settings)
+    return arithmetic(model, learn, steps, settings, context)
+
+
+def arithmetic(
+    model: Any,
+    learn: Callable[[], torch.Tensor],
+    steps: int,
+    settings: Training,
+    context: Context,
+) -> Literal["fp32", "bf16"]:
+    """The arithmetic of a training of so many steps, kept in the step's folder.
+
+    Args:
+        learn: from nothing to the loss of one batch.
+    """
     if settings.precision != "auto":
         return "bf16" if precision.bf16(settings.precision) else "fp32"
     kept = context.folder / ARITHMETIC
     if context.resume and kept.is_file():
         return "bf16" if kept.read_text().strip() == "bf16" else "fp32"
-    able, short = precision.bf16("auto"), total_steps(len(lesson.rows), settings) < WORTH_MEASURING
+    able = precision.bf16("auto")
     chosen: Literal["fp32", "bf16"] = "bf16" if able and precision.device() == "cuda" else "fp32"
-    if able and chosen == "fp32" and not short:
+    if able and chosen == "fp32" and steps >= WORTH_MEASURING:
         model.train()
-        batch = padded(list(lesson.rows)[: settings.micro_batch], lesson.pad)
-        place = next(model.parameters()).device
-        inputs = {key: value.to(place) for key, value in batch.items()}
-        labels = inputs.pop("labels")
-        chosen = (
-            "bf16"
-            if precision.measured(model, lambda: lesson.loss(model(**inputs), labels, len(labels)))
-            else "fp32"
-        )
+        chosen = "bf16" if precision.measured(model, learn) else "fp32"
     kept.write_text(chosen)
     return chosen
 
 
-def _resumable(folder: Path, data: str, notes: list[str]) -> tuple[Path, checkpoints.Seal] | None:
+def resumable(folder: Path, data: str, notes: list[str]) -> tuple[Path, checkpoints.Seal] | None:
+    """The checkpoint to go on from; those cut off are dropped, and said so in the notes.
+
+    Raises:
+        UserError: it was made with other data.
+    """
     partial = checkpoints.drop_partial(folder)
     notes += [f"{name} was cut off while it was written; it is dropped" for name in partial]
     found = checkpoints.last(folder)
@@ -207,7 +228,10 @@ def _room(
         meter=meter,
         data=data,
         model=model,
-        args=_arguments(lesson, settings, context.folder / "checkpoints", chance),
+        args=TrainingArguments(
+            **arguments(len(lesson.rows), settings, context.folder / "checkpoints", chance),
+            **_evaluated(lesson, settings),
+        ),
         data_collator=functools.partial(padded, pad=lesson.pad),
         train_dataset=list(lesson.rows),
         eval_dataset=None
@@ -216,73 +240,25 @@ def _room(
         compute_loss_func=lesson.loss,
         compute_metrics=lesson.measure,
         optimizers=(
-            _optimizer(rates, settings),
+            optimizer(rates, settings),
             None,
         ),
     )
 
 
-def _optimizer(groups: list[dict[str, Any]], settings: Training) -> Any:
-    """AdamW, as torch has it or with its states in eight bits.
-
-    Raises:
-        UserError: the latter need bitsandbytes, and it is not installed.
-    """
-    if settings.optimizer in (None, "adamw"):
-        return torch.optim.AdamW(groups, weight_decay=settings.weight_decay, fused=True)
-    try:
-        from bitsandbytes.optim import AdamW8bit, PagedAdamW8bit  # slow, and seldom wanted
-    except ImportError:
-        raise UserError(
-            f"optimizer: {settings.optimizer} needs bitsandbytes; "
-            "install it with: pip install 'llm-advisor[quant]'"
-        ) from None
-    # A CPU has nothing to page to: bitsandbytes would say so and do without.
-    paged = settings.optimizer == "paged-adamw-8bit" and precision.device() == "cuda"
-    kind = PagedAdamW8bit if paged else AdamW8bit
-    return kind(groups, weight_decay=settings.weight_decay)
-
-
-def _arguments(lesson: Lesson, settings: Training, folder: Path, chance: int) -> TrainingArguments:
-    """The trainer's arguments.
+def _evaluated(lesson: Lesson, settings: Training) -> dict[str, Any]:
+    """How a lesson is evaluated on the way.
 
     Evaluation goes by steps, never by epoch ends: a checkpoint is then always written after the
     evaluation of its step, and a resumed run draws the same random numbers.
     """
-    epoch = steps_per_epoch(len(lesson.rows), settings)
     validated = lesson.validation is not None
-    save = settings.save_steps or epoch
-    on_gpu = precision.device() == "cuda"
-    return TrainingArguments(
-        output_dir=str(folder),
-        per_device_train_batch_size=settings.micro_batch,
-        per_device_eval_batch_size=2 * settings.micro_batch,
-        gradient_accumulation_steps=settings.accumulation,
-        max_steps=total_steps(len(lesson.rows), settings),
-        learning_rate=settings.learning_rate,
-        lr_scheduler_type=settings.schedule,
-        warmup_steps=settings.warmup,
-        max_grad_norm=settings.max_grad_norm,
-        bf16=precision.bf16(settings.precision),
-        use_cpu=not on_gpu,
-        dataloader_pin_memory=on_gpu,
-        activation_checkpointing=settings.checkpointing,
-        remove_unused_columns=False,
-        label_names=["labels"],
-        seed=chance,
-        logging_steps=settings.logging_steps,
-        logging_nan_inf_filter=False,
-        eval_strategy="steps" if validated else "no",
-        eval_steps=save,
-        save_strategy="steps",
-        save_steps=save,
-        save_total_limit=settings.save_total_limit,
-        load_best_model_at_end=validated,
-        metric_for_best_model=lesson.metric if validated else None,
-        greater_is_better=(lesson.metric != "loss") if validated else None,
-        prediction_loss_only=lesson.measure is None,
-        disable_tqdm=True,
-        report_to="none",
-        log_level="error",
-        log_level_replica="error",
-    )
+    return {
+        "label_names": ["labels"],
+        "eval_strategy": "steps" if validated else "no",
+        "eval_steps": save_steps(len(lesson.rows), settings),
+        "load_best_model_at_end": validated,
+        "metric_for_best_model": lesson.metric if validated else None,
+        "greater_is_better": (lesson.metric != "loss") if validated else None,
+        "prediction_loss_only": lesson.measure is None,
+    }
