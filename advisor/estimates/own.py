@@ -101,9 +101,7 @@ def corrected_memory(
     return replace(memory, allocated=moved[0], reserved=moved[1], card=moved[2]), (said,)
 
 
-def corrected_time(
-    own: Own | None, device: str | None, time: Time
-) -> tuple[Time, tuple[str, ...]]:
+def corrected_time(own: Own | None, device: str | None, time: Time) -> tuple[Time, tuple[str, ...]]:
     """Time as the user's own runs correct it, and what to say about that."""
     unsure = time.gpu_hours or time.wall_hours or time.tokens_per_second
     if own is None or device is None or unsure is None:
@@ -173,4 +171,3 @@ def _others(runs: tuple[Run, ...], left_out: Run) -> float:
 
 def _error(run: Run, factor: float) -> float:
     return exp(abs(log(run.measured / (run.predicted.mid * factor))))
-
