@@ -208,9 +208,12 @@ def _comparisons(plan: Plan, done: list[StepResult]) -> Iterator[dict[str, Any]]
         predicted = step.predicted
         peak = outcome.peak_memory_bytes
         quality = outcome.metrics.get(predicted.quality_metric or "")
+        memory = predicted.memory_gib
+        if outcome.memory_metric == "allocated" and predicted.allocated_gib is not None:
+            memory = predicted.allocated_gib
         rows: tuple[tuple[str, str, Range | None, float | None], ...] = (
             ("time", "s", predicted.seconds, outcome.seconds),
-            ("peak memory", "GiB", predicted.memory_gib, None if peak is None else peak / GIB),
+            ("peak memory", "GiB", memory, None if peak is None else peak / GIB),
             ("money", "USD", predicted.usd, outcome.usd),
             (
                 predicted.quality_metric or "quality",

@@ -25,6 +25,7 @@ COMMANDS = {
     "serve": ("serve", "Serve a finished run over HTTP, with an OpenAI-compatible face."),
     "update": ("update", "Bring an index up to date with its documents, once or as they change."),
     "evaluate": ("use", "Measure a finished run on other data, with intervals."),
+    "calibrate": ("calibrate", "Predicted against measured in your own runs; corrects estimates."),
     "validate": ("validate", "Hold the predictions against published measurements."),
     "catalog": ("catalog", "What is known, with source and date."),
     "explain": ("explain", "A rule, a method, a line of a bill: formula and source."),

@@ -8,6 +8,7 @@ import click
 from rich.console import Console
 
 from advisor import precheck
+from advisor.calibration import learning
 from advisor.cli import INTERRUPTED
 from advisor.cli.output import common, notes, print_json, screen
 from advisor.cli.progress import Bar
@@ -67,7 +68,19 @@ def execute(
         except (Interrupted, KeyboardInterrupt) as stopped:
             raise _stopped(str(stopped), again, console) from None
     write_text(folder / "report.html", html(runs.view(result, plan)))
+    _learn(folder, console)
     return result
+
+
+def _learn(folder: Path, console: Console) -> None:
+    """Keep predicted beside measured for later estimates; a run is none the worse without."""
+    try:
+        learnt = learning.keep(learning.of_folder(folder).runs)
+    except UserError as reason:
+        console.print(f"nothing learnt for later estimates: {reason}", markup=False)
+        return
+    if learnt:
+        console.print(f"{learnt} measured figures kept for later estimates: advisor calibrate")
 
 
 def _stopped(at: str, again: Sequence[str], console: Console) -> BaseException:
