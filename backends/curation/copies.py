@@ -173,7 +173,9 @@ def _slices(
     for number in range(slices):
         keys, texts = [], []
         for first, rows in sketches.keys(column, width):
-            wanted: NDArray[np.bool_] = (rows != 0) & (verdict[first : first + len(rows)] == KEPT)[:, None]
+            wanted: NDArray[np.bool_] = (rows != 0) & (verdict[first : first + len(rows)] == KEPT)[
+                :, None
+            ]
             if slices > 1:
                 wanted &= (rows >> np.uint64(1)) % np.uint64(slices) == number
             at = np.flatnonzero(wanted)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from hashlib import blake2b
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,7 +56,12 @@ class Sketcher:
             return
         words = words_of(texts)
         sets, sizes = sets_of(words, len(texts))
-        columns = (sets, sizes.astype(np.uint32), bands_of(sets, sizes), _whole(words, texts))
+        columns: tuple[NDArray[Any], ...] = (
+            sets,
+            sizes.astype(np.uint32),
+            bands_of(sets, sizes),
+            _whole(words, texts),
+        )
         for file, column in zip(self._files, columns, strict=True):
             file.write(column.astype(column.dtype.newbyteorder("<")).tobytes())
 
@@ -116,7 +121,7 @@ def _whole(words: Words, texts: Sequence[str]) -> Numbers:
     ordered = mixed(words.hashes + place.astype(np.uint64) * np.uint64(BASE))
     sums = np.concatenate([np.zeros(1, np.uint64), np.cumsum(ordered)])
     whole = mixed(sums[first[1:]] - sums[first[:-1]])
-    for number in np.flatnonzero(first[1:] == first[:-1]):
+    for number in np.flatnonzero(first[1:] == first[:-1]).tolist():
         content = texts[number].encode("utf-8", "surrogatepass")
         whole[number] = int.from_bytes(blake2b(content, digest_size=8).digest(), "little")
     return whole
