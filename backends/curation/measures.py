@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from backends.curation.hashing import Words, runs_of, words_of
+from backends.curation.hashing import BASE, Words, mixed, runs_of, words_of
 from knowledge.filters import Filter
 
 Measures = NDArray[np.float64]
@@ -150,33 +150,41 @@ def _top_run(batch: Batch, size: int) -> Measures:
 
     Words stand for characters: the words of a run are about as long as others.
     """
-    runs = runs_of(batch.hashed, size, short=False)
-    order = np.lexsort((runs.hashes, runs.texts))
-    hashes, texts = runs.hashes[order], runs.texts[order]
-    begins = np.ones(len(hashes), np.bool_)
-    begins[1:] = (hashes[1:] != hashes[:-1]) | (texts[1:] != texts[:-1])
-    first = np.flatnonzero(begins)
-    often = np.diff(first, append=len(hashes))
+    _, texts, order, first = _grouped(batch, size)
+    often = np.diff(first, append=len(order))
     most = np.zeros(len(batch.texts), np.int64)
-    np.maximum.at(most, texts[first], np.where(often > 1, often, 0))
+    np.maximum.at(most, texts[order[first]], np.where(often > 1, often, 0))
     return most * size / np.maximum(batch.counts, 1)
 
 
 def _runs_twice(batch: Batch, size: int) -> Measures:
     """Share of words in runs of so many words that came before, each word counted once."""
-    runs = runs_of(batch.hashed, size, short=False)
-    where = _positions(batch.hashed, size)
-    order = np.lexsort((where, runs.hashes, runs.texts))
-    hashes, texts = runs.hashes[order], runs.texts[order]
-    again = np.zeros(len(hashes), np.bool_)
-    again[1:] = (hashes[1:] == hashes[:-1]) & (texts[1:] == texts[:-1])
+    where, _, order, first = _grouped(batch, size)
+    again = np.ones(len(where), np.bool_)
+    if len(first):
+        again[np.minimum.reduceat(order, first)] = False
     change = np.zeros(len(batch.hashed.hashes) + 1, np.int64)
-    at = where[order][again]
-    np.add.at(change, at, 1)
-    np.add.at(change, at + size, -1)
+    change[where[again]] += 1
+    change[where[again] + size] -= 1
     covered = np.cumsum(change)[:-1] > 0
     shares = np.bincount(batch.hashed.texts, weights=covered, minlength=len(batch.texts))
     return shares / np.maximum(batch.counts, 1)
+
+
+def _grouped(
+    batch: Batch, size: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Runs of words in groups of equal ones inside a text.
+
+    Shapes: first word and text of each run (runs,), an order that brings equal ones together
+    (runs,), and where in that order each group begins (groups,).
+    """
+    runs = runs_of(batch.hashed, size, short=False)
+    keys = mixed(runs.hashes + runs.texts.astype(np.uint64) * np.uint64(BASE))
+    order = np.argsort(keys)
+    keys = keys[order]
+    first = np.flatnonzero(np.diff(keys, prepend=~keys[:1]))
+    return _positions(batch.hashed, size), runs.texts, order, first
 
 
 def _positions(words: Words, size: int) -> NDArray[np.int64]:
