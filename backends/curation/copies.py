@@ -38,8 +38,8 @@ class Sketches:
     def __init__(self, folders: Sequence[Path]) -> None:
         self._stack = ExitStack()
         self._folders = list(folders)
-        counts = [(folder / FILES[1]).stat().st_size // 4 for folder in self._folders]
-        self._first = np.cumsum([0, *counts])
+        self.counts = [(folder / FILES[1]).stat().st_size // 4 for folder in self._folders]
+        self._first = np.cumsum([0, *self.counts])
         self.count = int(self._first[-1])
 
     def __enter__(self) -> Self:

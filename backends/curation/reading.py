@@ -54,7 +54,11 @@ class How(NamedTuple):
 
 
 def raw_documents(
-    source: str | Path, separator: str | None = None, *, rows_whole: bool = False
+    source: str | Path,
+    separator: str | None = None,
+    *,
+    rows_whole: bool = False,
+    share: tuple[int, int] = (0, 1),
 ) -> Found:
     """The documents of a file or folder in the order of their names.
 
@@ -63,14 +67,16 @@ def raw_documents(
     text of the page; WARC one a page or
     converted text. `.gz` is unpacked on the way.
 
+    Args:
+        share: which of how many shares of the files.
     Raises:
         UserError: there is no such path.
     """
     how = How(separator, rows_whole)
     wanted, skipped = files(source)
-    for one in skipped:
+    for one in skipped if share[0] == 0 else ():
         yield Unread(one.path, one.reason)
-    for file in wanted:
+    for file in wanted[share[0] :: share[1]]:
         reader = _reader(file.path)
         if reader is None:
             yield Unread(file.name, f"no text format {file.path.suffix or 'without suffix'!r}")
