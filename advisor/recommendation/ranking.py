@@ -1,6 +1,6 @@
 """The ranking under uncertainty: the chance of each way to be first, over all worlds."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from math import erf, sqrt
 from typing import Any
 
@@ -34,17 +34,22 @@ class World(msgspec.Struct, frozen=True):
 class Ranking(msgspec.Struct, frozen=True):
     """Ways with their chance of the first place, the first place first; worlds, likeliest first.
 
-    `confidence` is the chance that no other kind of approach is clearly better.
+    `without` are the ways that estimates have ruled out.
     """
 
     chances: dict[Way, float]
-    confidence: float
     worlds: tuple[World, ...]
+    without: frozenset[Way] = frozenset()
 
     @property
     def first(self) -> Way | None:
         """The first place; None where nothing is possible."""
         return next(iter(self.chances), None)
+
+    @property
+    def confidence(self) -> float:
+        """The chance that no other kind of approach is clearly better; 0 where none is possible."""
+        return 0.0 if self.first is None else _confidence(self.first, self.worlds, self.without)
 
 
 def ranked(
@@ -66,18 +71,20 @@ def ranked(
         for facts, share in worlds(answers, QUICK_WORLDS if quick else WORLDS)
     )
     mixed: dict[Way, float] = {}
-    for world in seen:
-        points = {w: p for w, p in world.judgement.points.items() if w not in without}
+    for judgement, share in _alike(seen):
+        points = judgement.points
+        if without:
+            points = {way: value for way, value in points.items() if way not in without}
         for way, chance in chances(points).items():
-            mixed[way] = mixed.get(way, 0.0) + world.share * chance
+            mixed[way] = mixed.get(way, 0.0) + share * chance
     if not mixed:
-        return Ranking({}, 0.0, seen)
+        return Ranking({}, seen)
     first = _first(mixed)
     rest = sorted((way for way in mixed if way != first), key=lambda way: -mixed[way])
     return Ranking(
         {way: _told(mixed[way], len(mixed)) for way in (first, *rest)},
-        _confidence(first, seen, without),
         tuple(sorted(seen, key=lambda world: -world.share)),
+        without,
     )
 
 
@@ -86,6 +93,15 @@ def _judged(facts: Mapping[str, Any], measured: Sequence[Measured]) -> Judgement
         return judged(facts)
     judgement = judged(after(facts, measured))
     return Judgement(judgement.fired, overruled(judgement, measured, facts))
+
+
+def _alike(seen: tuple[World, ...]) -> Iterable[tuple[Judgement, float]]:
+    """The judgements of all worlds with their shares, each once."""
+    shares: dict[int, tuple[Judgement, float]] = {}
+    for world in seen:
+        _, share = shares.get(id(world.judgement), (None, 0.0))
+        shares[id(world.judgement)] = world.judgement, share + world.share
+    return shares.values()
 
 
 def _told(chance: float, ways: int) -> float:
