@@ -11,10 +11,11 @@ from typing import Any
 
 from advisor.facts import facts
 from advisor.measured import Measured
-from advisor.options import Way
+from advisor.options import Way, options
 from advisor.profile import Profile
 from advisor.recommendation.flips import first as leading
 from advisor.recommendation.flips import flips, settle
+from advisor.recommendation.front import front
 from advisor.recommendation.ranking import Ranking, ranked
 from advisor.recommendation.reasons import LIKELY, cautions, excluded, shares
 from advisor.recommendation.records import Recommendation, Verdict
@@ -24,6 +25,8 @@ from advisor.recommendation.words import listed, said
 from knowledge import prices, rules
 
 __all__ = ["first_place", "recommend"]
+
+WIDE = 12  # options estimated, so that the front of quality and cost is more than what is shown
 
 
 def recommend(profile: Profile, top: int = 5, measured: Sequence[Measured] = ()) -> Recommendation:
@@ -35,7 +38,7 @@ def recommend(profile: Profile, top: int = 5, measured: Sequence[Measured] = ())
     Raises:
         UserError: the hardware names a GPU that the catalogue does not have.
     """
-    ranking, view = _settled(profile, top, measured)
+    ranking, view = _settled(profile, max(top, WIDE), measured)
     known, answers = facts(profile), profile.answers()
     first = ranking.first
     verdict, says = _verdict(ranking, known, answers)
@@ -46,14 +49,17 @@ def recommend(profile: Profile, top: int = 5, measured: Sequence[Measured] = ())
         says=says,
         stack=() if first is None else first.stack,
         delivery="" if first is None else first.delivery,
-        options=view.options,
+        options=view.options[:top],
         excluded=(*excluded(ranking, known), *left_out(view, known)),
         flips=found,
         confidence=round(ranking.confidence, 3),
-        stages=stages(profile, view.options),
+        stages=stages(profile, view.options[:top]),
         questions_left=tuple(flip.key for flip in found if flip.key not in answers),
         cautions=cautions(ranking, known),
         prices_as_of=prices.snapshot(),
+        runner_up=next((o.id for o in view.options if o.stack != view.options[0].stack), None),
+        pareto=front(view.options),
+        considered=len(options(profile)),
     )
 
 

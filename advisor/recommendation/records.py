@@ -27,8 +27,8 @@ class Ranked(msgspec.Struct, frozen=True):
     """A possible way, with its rank's figures; `probability` is that of the first place.
 
     `quality` is what to expect, or what was measured, of `quality_metric` by `quality_source`;
-    None where no finding speaks of it. `estimate` is the estimate's own record, None where it is
-    unknown.
+    None where no finding speaks of it. `estimate` is the estimate's own record over the horizon,
+    None where it is unknown. `architecture` is that of an open base model.
     """
 
     id: str
@@ -45,6 +45,16 @@ class Ranked(msgspec.Struct, frozen=True):
     quality_metric: str | None = None
     quality_source: str | None = None
     measured: bool = False
+    architecture: str | None = None
+
+
+class Point(msgspec.Struct, frozen=True):
+    """One option on the front of quality and cost [USD over the horizon]."""
+
+    id: str
+    stack: tuple[str, ...]
+    quality: Range
+    usd: Range
 
 
 class Because(msgspec.Struct, frozen=True):
@@ -95,3 +105,9 @@ class Recommendation(msgspec.Struct, frozen=True):
     questions_left: tuple[str, ...]
     cautions: tuple[Reason, ...]
     prices_as_of: str | None
+    runner_up: str | None = None
+    """The option that leads where the first place's stack does not."""
+    pareto: tuple[Point, ...] = ()
+    """Options that no other beats in both expected quality and cost, the cheapest first."""
+    considered: int = 0
+    """Options that are possible at all: stack x base model x delivery x hardware."""
