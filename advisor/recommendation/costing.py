@@ -7,6 +7,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from advisor.estimates import cost, estimate, hosted
+from advisor.estimates.breakeven import Costs, costs
 from advisor.estimates.records import Estimate, MoneyLine
 from advisor.job import settled
 from advisor.options import Option
@@ -38,6 +39,27 @@ def figures(option: Option) -> Estimate | None:
         assumptions=tuple(dict.fromkeys((*made.assumptions, *served.assumptions))),
         sources=tuple(dict.fromkeys((*made.sources, *served.sources))),
     )
+
+
+def over_volume(option: Option, made: Estimate | None) -> Costs | None:
+    """The cost of an option as a function of the requests a month; None where it is unknown."""
+    asked = option.serving or (option.job if "requests" in option.job else None)
+    if asked is None or made is None:
+        return None
+    try:
+        found = costs(settled(dict(asked)), option.id)
+    except UserError:
+        return None
+    once = made.money.once if option.serving is not None else None
+    if once is None:
+        return found
+    low, mid, high = (
+        replace(cost, fixed=cost.fixed + paid)
+        for cost, paid in zip(
+            (found.low, found.mid, found.high), (once.low, once.mid, once.high), strict=True
+        )
+    )
+    return replace(found, low=low, mid=mid, high=high)
 
 
 def hosted_tuning(option: Option) -> Estimate | None:

@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from advisor.estimates.breakeven import Costs, Crossing
 from knowledge.quantities import Range
 
 Verdict = Literal["build", "no-model", "labels-first", "reuse", "wait"]
@@ -46,6 +47,8 @@ class Ranked(msgspec.Struct, frozen=True):
     quality_source: str | None = None
     measured: bool = False
     architecture: str | None = None
+    over_volume: Costs | None = None
+    """Cost over the horizon as a function of the requests a month."""
 
 
 class Point(msgspec.Struct, frozen=True):
@@ -90,6 +93,27 @@ class Stage(msgspec.Struct, frozen=True):
     option: str | None = None
 
 
+class Was(msgspec.Struct, frozen=True):
+    """One thing that is another than it was."""
+
+    what: str
+    before: Any
+    after: Any
+
+
+class Since(msgspec.Struct, frozen=True):
+    """What changed since an earlier recommendation, and why its answer did or did not."""
+
+    stack: tuple[str, ...]
+    delivery: str
+    model: str | None
+    same_answer: bool
+    why: str
+    answers: tuple[Was, ...] = ()
+    prices: tuple[Was, ...] = ()
+    models: tuple[Was, ...] = ()
+
+
 class Recommendation(msgspec.Struct, frozen=True):
     """The advice: what to take first, what else, what is out, and what would change it."""
 
@@ -109,5 +133,12 @@ class Recommendation(msgspec.Struct, frozen=True):
     """The option that leads where the first place's stack does not."""
     pareto: tuple[Point, ...] = ()
     """Options that no other beats in both expected quality and cost, the cheapest first."""
+    answers: dict[str, Any] = {}
+    """What was known, by key."""
+    break_even: tuple[Crossing, ...] = ()
+    """Of the first place and each other option: from which volume on which is cheaper."""
+    bases: tuple[str, ...] = ()
+    """The models that were considered."""
+    since: Since | None = None
     considered: int = 0
     """Options that are possible at all: stack x base model x delivery x hardware."""

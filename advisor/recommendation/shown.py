@@ -10,6 +10,7 @@ from advisor.measured import Measured
 from advisor.options import Option, Way, carried
 from advisor.profile import Profile
 from advisor.recommendation.costing import figures as estimated
+from advisor.recommendation.costing import over_volume
 from advisor.recommendation.overruling import of_way
 from advisor.recommendation.ranking import Ranking
 from advisor.recommendation.reasons import reasons
@@ -130,6 +131,7 @@ def _ranked(
         quality_metric=found.metric if found else hoped.row.metric if hoped else None,
         quality_source=found.source if found else hoped.row.cited() if hoped else None,
         measured=found is not None,
+        over_volume=over_volume(option, figures),
         architecture=models.find(option.model).kind if open_base else None,
     )
 
