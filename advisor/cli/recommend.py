@@ -11,6 +11,7 @@ from advisor.cli.output import common, notes, print_json, screen
 from advisor.questionnaire.counting import filled
 from advisor.recommendation import recommend as advise
 from advisor.recommendation import since as earlier_ones
+from advisor.recommendation.stages import naming
 from advisor.report import advice
 from backends import plans
 from knowledge.files import write_text
@@ -53,6 +54,7 @@ def recommend(
     recommendation = advise(profile, top=top, measured=results.of(profile, measured))
     if earlier is not None:
         recommendation = earlier_ones.compared(recommendation, earlier)
+    recommendation = naming(recommendation, profile_file)
     view = advice.view(recommendation, profile.name)
     if report is not None:
         from advisor.report.page import html  # jinja2 only when a page is asked for

@@ -85,12 +85,17 @@ class Flip(msgspec.Struct, frozen=True):
 
 
 class Stage(msgspec.Struct, frozen=True):
-    """One step of the way, with when to stop there; `usd` None is unknown."""
+    """One step of the way: when to stop there, what it takes once, and the command that runs it.
+
+    `usd` None is unknown; `budget_usd` is what to stop spending at.
+    """
 
     do: str
     stop_if: str
     usd: Range | None
     option: str | None = None
+    budget_usd: float | None = None
+    command: str = ""
 
 
 class Was(msgspec.Struct, frozen=True):

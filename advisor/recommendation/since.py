@@ -72,7 +72,7 @@ def compared(now: Recommendation, earlier: Earlier) -> Recommendation:
     model = earlier.options[0].model if earlier.options else None
     answers = tuple(_answers(earlier.answers, now.answers))
     prices = tuple(_prices(earlier, now))
-    models = tuple(_models(earlier, now))
+    models = tuple(_models(earlier, now, answered=bool(answers)))
     same = (earlier.stack, earlier.delivery) == (now.stack, now.delivery)
     return replace(
         now,
@@ -114,8 +114,9 @@ def _usd(estimate: Any) -> float | None:
     return None if usd is None else float(usd.mid)
 
 
-def _models(earlier: Earlier, now: Recommendation) -> Iterator[Was]:
-    if earlier.bases is not None:
+def _models(earlier: Earlier, now: Recommendation, *, answered: bool) -> Iterator[Was]:
+    """Models that came or went; where answers changed too, that may be all because of them."""
+    if earlier.bases is not None and not answered:
         for name in sorted(set(now.bases) - set(earlier.bases)):
             yield Was(name, None, "considered")
         for name in sorted(set(earlier.bases) - set(now.bases)):
