@@ -28,6 +28,7 @@ SIXTEEN_BITS = 2.0  # what a frozen weight takes elsewhere [bytes]
 TUNED_UP_TO = 9e9  # start small: a larger base is the next stage, not the first
 QUICK_UP_TO = 4.5e9  # what answers in under a second, or lives on a device
 ENCODER_ON_A_PROCESSOR = 3e7  # parameters; trains in minutes on two cores (README, Tuning)
+FURTHER_WORDS = 1.3e8  # likewise with the vocabulary of many languages, which is only looked up
 LEARNED_PROMPT_FROM = 1e10  # finding E20
 TOKENS_PER_PARAMETER = 20  # finding E42
 TRIED = 8  # base models tried for a way, the best standing first
@@ -97,14 +98,15 @@ def bases(stack: tuple[str, ...], delivery: str, where: Place, profile: Profile)
         for row in models.table().values()
         if low <= _parameters(row.id) <= high and _suits(row, stack, profile)
     ]
+    rows = [row for row in rows if _speaks(row, profile.language)] or rows
     if "scratch" in stack:  # a shape to fill: the largest that the text feeds, free to copy
         rows.sort(key=lambda row: (row.licence not in PERMISSIVE, -_parameters(row.id), row.id))
         return [row.id for row in rows[:TRIED]]
     metric = benchmark(stack, where, profile)
-    known = [(found.score, row.id) for row in rows if (found := standings.find(row.id, metric))]
-    # Of equal standing the smaller.
-    known.sort(key=lambda pair: (-pair[0], _parameters(pair[1])))
-    return [name for _, name in known[:TRIED]]
+    found = {row.id: standings.find(row.id, metric) for row in rows}
+    # Of equal standing the smaller; what has no standing comes last.
+    scores = {name: 0.0 if row is None else row.score for name, row in found.items()}
+    return sorted(scores, key=lambda name: (-scores[name], _parameters(name)))[:TRIED]
 
 
 def benchmark(stack: tuple[str, ...], where: Place, profile: Profile) -> Metric:
@@ -121,14 +123,17 @@ def encodes(stack: tuple[str, ...], profile: Profile) -> bool:
     return "head-ft" in stack or (profile.task_type == "classify" and bool(FROM_RAW & set(stack)))
 
 
+def _speaks(row: Model, language: str | None) -> bool:
+    """Whether a model was published for a language."""
+    return language is None or bool({language, "multilingual", "code"} & set(row.languages))
+
+
 def _suits(row: Model, stack: tuple[str, ...], profile: Profile) -> bool:
-    """Whether a model's architecture, weights, licence, language and context suit the stack."""
+    """Whether a model's architecture, weights, licence and context suit the stack."""
     licence = row.licence.lower()
     if any(word in licence for word in BOUND):
         return False
     if profile.provenance not in (None, "any") and licence not in PERMISSIVE:
-        return False
-    if profile.language and not {profile.language, "multilingual", "code"} & set(row.languages):
         return False
     if row.context < (profile.tokens_in or 0):
         return False
@@ -160,7 +165,9 @@ def _sizes(stack: tuple[str, ...], where: Place, profile: Profile) -> tuple[floa
     if profile.latency == "sub-second" or profile.privacy == "on-device":
         high = QUICK_UP_TO
     if where.gpu == CPU:
-        high = min(high, ENCODER_ON_A_PROCESSOR if "head-ft" in stack else QUICK_UP_TO)
+        english = profile.language in (None, "en")
+        encoder = ENCODER_ON_A_PROCESSOR if english else FURTHER_WORDS
+        high = min(high, encoder if "head-ft" in stack else QUICK_UP_TO)
     elif where.gpu is not None:
         memory = gpus.find(where.gpu).memory_gib * GIB * min(where.n_gpus, 8)
         high = min(high, memory / max(BYTES.get(part, SIXTEEN_BITS) for part in stack))

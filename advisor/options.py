@@ -172,9 +172,7 @@ def _job(way: Way, model: str | None, where: Place, profile: Profile) -> dict[st
     return {key: value for key, value in job.items() if value is not None}
 
 
-def _serving(
-    way: Way, model: str | None, where: Place, profile: Profile
-) -> dict[str, Any] | None:
+def _serving(way: Way, model: str | None, where: Place, profile: Profile) -> dict[str, Any] | None:
     """The job of answering with what was trained, on one GPU of the place."""
     if model is None or not set(way.stack) & set(TRAINING):
         return None

@@ -137,7 +137,7 @@ def _options(advice: Recommendation) -> Table:
         (
             stack(option.stack) + (" *" if option.id in front else ""),
             option.model or "",
-            f"{option.delivery}, {option.hardware}",
+            _where(option),
             sure(option.probability),
             _brief(option.estimate) if isinstance(option.estimate, Estimate) else "unknown",
             _time(option.estimate) if isinstance(option.estimate, Estimate) else "unknown",
@@ -158,9 +158,13 @@ def _options(advice: Recommendation) -> Table:
     return Table("Options, best first", columns, rows, note)
 
 
+def _where(option: Ranked) -> str:
+    """The hardware of one's own or rented, else how it is hosted."""
+    return option.hardware if option.delivery == "self-hosted" else option.delivery
+
+
 def _label(option: Ranked) -> str:
-    where = option.hardware if option.delivery == "self-hosted" else option.delivery
-    return f"{stack(option.stack)}, {option.model or 'field model'}, {where}"
+    return f"{stack(option.stack)}, {option.model or 'field model'}, {_where(option)}"
 
 
 def _charts(advice: Recommendation) -> Iterator[Chart | Plot | Scatter]:
