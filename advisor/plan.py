@@ -111,8 +111,10 @@ def _classifier(profile: Profile, option: Ranked, row: methods.Method) -> Step:
         "epochs": passes,
     }
     data = Data(train=train, test=profile.test_data)
-    expected = _expected(job, option, "accuracy")
-    return Step("classify", row.id, model, data=data, settings=settings, predicted=expected)
+    tags = isinstance(reading.read(train).rows[0], reading.Tagged)
+    expected = _expected(job, option, None if tags else "accuracy")
+    name = "extract" if tags else "classify"
+    return Step(name, row.id, model, data=data, settings=settings, predicted=expected)
 
 
 def _sizes(row: methods.Method) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -131,7 +133,7 @@ def _sizes(row: methods.Method) -> tuple[dict[str, Any], dict[str, Any]]:
 def _tuner(profile: Profile, option: Ranked, row: methods.Method) -> Step:
     """A step that tunes a model on what the data hold: labels, or answers."""
     train = _needed(profile, "data", "a file of labelled examples or of prompts with answers")
-    if isinstance(reading.read(train).rows[0], reading.Labelled):
+    if isinstance(reading.read(train).rows[0], reading.Labelled | reading.Tagged):
         return _classifier(profile, option, row)
     return _answerer(profile, option, row)
 

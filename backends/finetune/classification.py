@@ -26,6 +26,12 @@ def check(step: Step, settings: Tuning, context: Context) -> Examples:
         UserError: see `examples.examples`; or the model's folder or step is not there.
     """
     found = _examples(step, settings, context)
+    refuse_missing(step)
+    return found
+
+
+def refuse_missing(step: Step) -> None:
+    """Raise `UserError` unless the model of a step is there, or will be once a step has run."""
     if step.model is None:
         raise UserError(
             f"step {step.name!r} names no model; set model: {DEFAULT_MODEL} or another encoder"
@@ -34,7 +40,6 @@ def check(step: Step, settings: Tuning, context: Context) -> Examples:
         silence.quiet()
         with weights.loading(step.model):
             AutoConfig.from_pretrained(weights.local(step.model))
-    return found
 
 
 def run_head(step: Step, settings: Tuning, context: Context) -> StepResult:
