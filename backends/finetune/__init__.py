@@ -31,6 +31,16 @@ class Tuning(Training, frozen=True, forbid_unknown_fields=True):
             "or the model as it was"
         ),
     ] = True
+    labels_from: (
+        Annotated[
+            str,
+            Meta(
+                description="step:NAME or the folder of a run whose model labels the training "
+                "texts first (distillation)"
+            ),
+        ]
+        | None
+    ) = None
     class_weights: Annotated[
         Literal["none", "balanced"],
         Meta(description="balanced: rare classes count as much as common ones"),
@@ -80,6 +90,7 @@ class Settings(Tuning, frozen=True, forbid_unknown_fields=True):
 
 ALIASES = {
     "quantize": "deliver",
+    "teacher": "labels_from",
     **TRAINING_ALIASES,
     "head_lr": "head_learning_rate",
     "finetuning_type": "train",

@@ -13,6 +13,7 @@ from backends.finetune import (
     classification,
     classifiers,
     delivering,
+    distilled,
     encoders,
     extraction,
     generation,
@@ -26,6 +27,10 @@ from knowledge.errors import UserError
 
 def check(step: Step, settings: Settings, context: Context) -> None:
     """Refuse what could not be run, before anything is written."""
+    if distilled.waits(step, settings, context):
+        classification.refuse_missing(step)
+        return
+    step = distilled.resolved(step, settings, context)
     kind = tasks.kind(step)
     if kind == tasks.CLASSIFY:
         settings = _whole(step, settings)
@@ -41,6 +46,7 @@ def check(step: Step, settings: Settings, context: Context) -> None:
 
 def run(step: Step, settings: Settings, context: Context) -> StepResult:
     """Train as the settings say and write `model/`."""
+    step = distilled.resolved(step, settings, context)
     return delivering.delivered(step, settings, context, _tuned(step, settings, context))
 
 

@@ -13,6 +13,7 @@ from backends.base import Context, Data, Metric, Prediction, Step, StepResult
 from backends.finetune import (
     classification,
     delivering,
+    distilled,
     extraction,
     generation,
     results,
@@ -29,6 +30,10 @@ def check(step: Step, settings: Settings, context: Context) -> None:
     """Refuse what could not be run, before anything is written: data, model, and every target."""
     kinds.refuse_foreign(step.method, settings)
     delivering.refuse(settings, whole=settings.merge)
+    if distilled.waits(step, settings, context):
+        classification.refuse_missing(step)
+        return
+    step = distilled.resolved(step, settings, context)
     labels: tuple[str, ...] = ()
     kind = tasks.kind(step)
     if kind == tasks.CLASSIFY:
@@ -46,6 +51,7 @@ def check(step: Step, settings: Settings, context: Context) -> None:
 def run(step: Step, settings: Settings, context: Context) -> StepResult:
     """Train what the method adds and write `adapter/`, and `model/` if it is to be merged."""
     way = how(step.method, settings)
+    step = distilled.resolved(step, settings, context)
     kind = tasks.kind(step)
     if kind == tasks.CLASSIFY:
         found = classification.run_tuned(step, settings, context, way, "adapter", adapters.load)

@@ -68,7 +68,7 @@ def run(place: Path, folder: Path, method: str, **settings: Any) -> StepResult:
     [
         ("head-ft", {"train": "head", "epochs": 20, "head_learning_rate": 0.1}, 0.5),
         ("full-ft", {"learning_rate": 3e-3}, 0.7),
-        ("lora", {"rank": 8, "learning_rate": 3e-3}, 0.5),
+        ("lora", {"rank": 8, "learning_rate": 3e-3, "epochs": 20}, 0.5),
         ("adapter-parallel", {"width": 16}, 0.7),
         ("soft-prompt", {"tokens": 4, "epochs": 20, "head_learning_rate": 0.1}, 0.4),
     ],
