@@ -6,6 +6,8 @@ Whatever needs an estimate is solved here and written into the plan; a backend r
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
+
 from advisor import doctor
 from advisor.estimates import estimate
 from advisor.estimates.records import Estimate
@@ -23,6 +25,7 @@ ENCODER = "all-minilm-l6-v2"  # what is tuned or embeds where nothing else is na
 TOKENS_PER_WORD = 1.4  # English in a WordPiece vocabulary
 PASSAGE = 220  # tokens of one passage, the default of the rag backend
 MICRO_BATCH, LONGEST = 32, 256
+ANSWERS = "tune"  # the step that makes a model which answers
 SHOTS, HELD_OUT = 8, 200  # examples in a message; items asked for a first figure
 
 
@@ -55,7 +58,11 @@ def plan(profile: Profile, option: Ranked) -> Plan:
         if row.id == "prompt" and any(step.method == "rag" for step in steps):
             why.append("Answers are cited passages; writing them out with a model comes on top.")
             continue
-        steps.append(_MAKERS.get(row.backend or "", _other)(profile, option, row))
+        step = _MAKERS.get(row.backend or "", _other)(profile, option, row)
+        if row.id == "rag" and any(earlier.name == ANSWERS for earlier in steps):
+            step = msgspec.structs.replace(step, settings={"generator": f"step:{ANSWERS}"})
+            why.append("The tuned model writes the answers, from the passages that are found.")
+        steps.append(step)
     return Plan(
         name=_name(profile, option),
         steps=tuple(steps),
@@ -163,7 +170,7 @@ def _answerer(profile: Profile, option: Ranked, row: methods.Method) -> Step:
     }
     data = Data(train=train, test=profile.test_data)
     expected = _expected(job, option, None)
-    return Step("tune", row.id, option.model, data=data, settings=settings, predicted=expected)
+    return Step(ANSWERS, row.id, option.model, data=data, settings=settings, predicted=expected)
 
 
 def _retriever(profile: Profile, option: Ranked, row: methods.Method) -> Step:

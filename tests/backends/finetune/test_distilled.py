@@ -79,6 +79,32 @@ def test_an_endpoint_s_answers_are_learnt(
     assert all(row["label"] == kind_of(row["text"]) for row in rows)
 
 
+def test_a_tuned_model_is_compared_with_a_prompt_on_the_same_rows(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serving() as state:
+        state.reply = lambda asked: "card" if "card" in asked else kind_of(asked)
+        monkeypatch.setenv("OPENAI_BASE_URL", state.url)
+        monkeypatch.setenv("OPENAI_API_KEY", "sk-of-the-test")
+        settings = {"cache": False, "template": "{{ text }}"}
+        data = Data(train=str(place / "train.csv"), test=str(place / "test.csv"))
+        ask = Step("ask", "prompt", "large", data=data, settings=settings)
+        tuned = student(place, str(place / "train.csv"), against="step:ask")
+        found = runner.run(Plan("compare", (ask, tuned)), tmp_path / "run").steps
+        metrics = found[1].metrics
+        assert metrics["baseline_prompting_accuracy"] == found[0].metrics["accuracy"]
+        gain = metrics["gain_over_prompting"]
+        assert gain.value == pytest.approx(
+            metrics["accuracy"].value - found[0].metrics["accuracy"].value
+        )
+        assert (
+            gain.low is not None and gain.high is not None and gain.low <= gain.value <= gain.high
+        )
+        few = msgspec.structs.replace(ask, settings={**settings, "limit": 5})
+        with pytest.raises(UserError, match="was not asked about 85 of 90 test rows"):
+            runner.run(Plan("compare", (few, tuned)), tmp_path / "few")
+
+
 def test_a_larger_model_s_labels_are_learnt(place: Path, tmp_path: Path) -> None:
     large = msgspec.structs.replace(
         student(place, str(place / "train.csv"), abstain_below=0.5),
