@@ -30,6 +30,7 @@ SURVIVAL = (
     "Of raw web text about one document in nine may survive curation "
     "(https://arxiv.org/abs/2306.01116): size the model by the tokens that its report counts."
 )
+ANSWERS = "tune"  # the step that makes a model which answers
 SHOTS, HELD_OUT = 8, 200  # examples in a message; items asked for a first figure
 
 
@@ -68,6 +69,9 @@ def plan(profile: Profile, option: Ranked) -> Plan:
                 steps.append(_curator(profile))
                 why.append(SURVIVAL)
             step = _on_curated(step, steps[0])
+        if row.id == "rag" and any(earlier.name == ANSWERS for earlier in steps):
+            step = replace(step, settings={"generator": f"step:{ANSWERS}"})
+            why.append("The tuned model writes the answers, from the passages that are found.")
         steps.append(step)
     return Plan(
         name=_name(profile, option),
@@ -124,8 +128,10 @@ def _classifier(profile: Profile, option: Ranked, row: methods.Method) -> Step:
         "epochs": passes,
     }
     data = Data(train=train, test=profile.test_data)
-    expected = _expected(job, option, "accuracy")
-    return Step("classify", row.id, model, data=data, settings=settings, predicted=expected)
+    tags = isinstance(reading.read(train).rows[0], reading.Tagged)
+    expected = _expected(job, option, None if tags else "accuracy")
+    name = "extract" if tags else "classify"
+    return Step(name, row.id, model, data=data, settings=settings, predicted=expected)
 
 
 def _sizes(row: methods.Method) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -144,7 +150,7 @@ def _sizes(row: methods.Method) -> tuple[dict[str, Any], dict[str, Any]]:
 def _tuner(profile: Profile, option: Ranked, row: methods.Method) -> Step:
     """A step that tunes a model on what the data hold: labels, or answers."""
     train = _needed(profile, "data", "a file of labelled examples or of prompts with answers")
-    if isinstance(reading.read(train).rows[0], reading.Labelled):
+    if isinstance(reading.read(train).rows[0], reading.Labelled | reading.Tagged):
         return _classifier(profile, option, row)
     return _answerer(profile, option, row)
 
@@ -174,7 +180,7 @@ def _answerer(profile: Profile, option: Ranked, row: methods.Method) -> Step:
     }
     data = Data(train=train, test=profile.test_data)
     expected = _expected(job, option, None)
-    return Step("tune", row.id, option.model, data=data, settings=settings, predicted=expected)
+    return Step(ANSWERS, row.id, option.model, data=data, settings=settings, predicted=expected)
 
 
 def _retriever(profile: Profile, option: Ranked, row: methods.Method) -> Step:
