@@ -1,13 +1,13 @@
 """The moments at which memory may peak, each as a bill: loss, backward, optimizer step, ..."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from functools import reduce
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from advisor.estimates import sharding, sizes, states
-from advisor.estimates.arithmetic import larger, many, said, smaller
+from advisor.estimates.arithmetic import first, larger, many, said, smaller
 from advisor.estimates.states import Part
-from advisor.estimates.tape import passes
+from advisor.estimates.tape import compared, passes
 from advisor.estimates.tape.passes import Peak
 from advisor.estimates.tape.shape import Shape
 from advisor.estimates.tape.tensors import ACTIVATIONS, BACKWARD, CASTED, GRADIENTS, RECOMPUTED
@@ -82,14 +82,14 @@ def _walked(w: Workload, stage: str) -> Iterator[tuple[str, dict[str, float]]]:
     pair = any(extra.trained for extra in w.method.extra_models)
     more = states.extra_gradients(w, stage)
     for window, lines in _pass(w, stage, shape, passes.training(shape, sizes.stacks(w)[0])):
-        if pair and more and not w.accumulates:
+        if pair and first(more) and not w.accumulates:
             lines[GRADIENTS] = lines.get(GRADIENTS, 0.0) + more
         yield window, lines
     if pair:
-        first = _kept(w, stage)
+        earlier = _kept(w, stage)
         score = shape._replace(head="classes")
         for window, lines in _pass(w, stage, score, passes.training(score, sizes.stacks(w)[0])):
-            yield window, {x: lines.get(x, 0.0) + first.get(x, 0.0) for x in {**lines, **first}}
+            yield window, {x: lines.get(x, 0.0) + earlier.get(x, 0.0) for x in {**lines, **earlier}}
 
 
 def _kept(w: Workload, stage: str) -> dict[str, float]:
@@ -100,7 +100,7 @@ def _kept(w: Workload, stage: str) -> dict[str, float]:
 
 
 def _pass(
-    w: Workload, stage: str, shape: Shape, peaks: Iterable[Peak]
+    w: Workload, stage: str, shape: Shape, peaks: Sequence[Peak]
 ) -> Iterator[tuple[str, dict[str, float]]]:
     _, more = sizes.stacks(w)
     named = sizes.values(w)
@@ -118,10 +118,15 @@ def _pass(
     trained = {name: count * own - 1 for name, count in each.items()}
     sizing = sizes.Sizing(named, kept, trained, "S" if selective else "")
     if many(w.batch_tokens):
-        peaks = [peak for peak in passes.undominated(peaks) if _here(peak, stage)]
+        peaks = [peak for peak in compared.undominated(peaks) if _here(peak, stage)]
         chosen = [(peak.window.partition(" ")[0], peak) for peak in peaks]
     else:
-        chosen = _largest(sizing, (peak for peak in peaks if _here(peak, stage)))
+        key = (id(peaks), stage, sizing.without, *named.items(), *kept.items(), *trained.items())
+        if key not in _CHOSEN or _CHOSEN[key][0] is not peaks:
+            if len(_CHOSEN) >= REMEMBERED:
+                _CHOSEN.clear()
+            _CHOSEN[key] = (peaks, _largest(sizing, peaks, stage))
+        chosen = _CHOSEN[key][1]
     for window, peak in chosen:
         lines = sizing.lines(peak)
         grads = lines.pop(GRADIENTS, None)
@@ -135,17 +140,22 @@ def _here(peak: Peak, stage: str) -> bool:
     return stage != "first" or peak.window != "loss"
 
 
-def _largest(sizing: sizes.Sizing, peaks: Iterable[Peak]) -> list[tuple[str, Peak]]:
-    """The largest moment of each window."""
+def _largest(sizing: sizes.Sizing, peaks: Sequence[Peak], stage: str) -> list[tuple[str, Peak]]:
+    """The largest moment of each window that happens on a stage; of equal ones the first."""
     found: dict[str, tuple[float, Peak]] = {}
-    for peak in peaks:
+    for size, peak in zip(sizing.totals(peaks), peaks, strict=True):
         window = peak.window.partition(" ")[0]
-        size = sizing.total(peak)
-        if size > found.get(window, (-1.0, peak))[0]:
+        largest = window not in found or size > found[window][0] * ROUNDED
+        if largest and _here(peak, stage):
             found[window] = (size, peak)
     return [(window, peak) for window, (_, peak) in found.items()]
 
 
+ROUNDED = 1 + 1e-9
+"""Sizes that differ by less are equal."""
+REMEMBERED = 64
+_CHOSEN: dict[Any, tuple[Sequence[Peak], list[tuple[str, Peak]]]] = {}
+"""The largest moments of the last passes: one job on several counts of GPUs has the same."""
 WINDOWS = {"before": "backward", "end": "backward"}
 
 
@@ -252,7 +262,7 @@ def _gathered(w: Workload) -> tuple[Part, ...]:
 
 def _held_gradients(w: Workload, stage: str) -> tuple[Part, ...]:
     size = states.gradients(w, stage) + states.extra_gradients(w, stage)
-    if not size:
+    if not many(size) and not size:
         return ()
     return (Part("gradients", size, "of all that trains", states.ZERO),)
 
