@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from functools import reduce
+from math import inf
 from typing import Any, NamedTuple
 
 from advisor.estimates import sharding, sizes, states
@@ -33,6 +34,14 @@ class Moment(NamedTuple):
     def size(self) -> float:
         """Bytes in all."""
         return sum(part.size for part in self.parts)
+
+
+class Counted(NamedTuple):
+    """What gradients of parameters come to: a share of what they are when made, and at most so
+    many bytes."""
+
+    share: float
+    most: float
 
 
 def moments(w: Workload) -> Iterator[Moment]:
@@ -121,11 +130,13 @@ def _pass(
         peaks = [peak for peak in compared.undominated(peaks) if _here(peak, stage)]
         chosen = [(peak.window.partition(" ")[0], peak) for peak in peaks]
     else:
-        key = (id(peaks), stage, sizing.without, *named.items(), *kept.items(), *trained.items())
+        counted = _counted(w, shape)
+        rest = (*named.items(), *kept.items(), *trained.items())
+        key = (id(peaks), stage, sizing.without, *counted, *rest)
         if key not in _CHOSEN or _CHOSEN[key][0] is not peaks:
             if len(_CHOSEN) >= REMEMBERED:
                 _CHOSEN.clear()
-            _CHOSEN[key] = (peaks, _largest(sizing, peaks, stage))
+            _CHOSEN[key] = (peaks, _largest(sizing, peaks, stage, counted))
         chosen = _CHOSEN[key][1]
     for window, peak in chosen:
         lines = sizing.lines(peak)
@@ -140,15 +151,24 @@ def _here(peak: Peak, stage: str) -> bool:
     return stage != "first" or peak.window != "loss"
 
 
-def _largest(sizing: sizes.Sizing, peaks: Sequence[Peak], stage: str) -> list[tuple[str, Peak]]:
-    """The largest moment of each window that happens on a stage; of equal ones the first."""
-    found: dict[str, tuple[float, Peak]] = {}
-    for size, peak in zip(sizing.totals(peaks), peaks, strict=True):
+def _largest(
+    sizing: sizes.Sizing, peaks: Sequence[Peak], stage: str, counted: Sequence[Counted]
+) -> list[tuple[str, Peak]]:
+    """The largest moments of each window that happen on a stage; of equal ones the first.
+
+    Args:
+        counted: what gradients come to once they are held, for each of a few counts of GPUs.
+    """
+    found: dict[tuple[str, int], tuple[float, Peak]] = {}
+    for (rest, grads), peak in zip(sizing.totals(peaks), peaks, strict=True):
         window = peak.window.partition(" ")[0]
-        largest = window not in found or size > found[window][0] * ROUNDED
-        if largest and _here(peak, stage):
-            found[window] = (size, peak)
-    return [(window, peak) for window, (_, peak) in found.items()]
+        for which, (share, most) in enumerate(counted):
+            size = rest + min(share * grads, most)
+            largest = (window, which) not in found or size > found[window, which][0] * ROUNDED
+            if largest and _here(peak, stage):
+                found[window, which] = (size, peak)
+    chosen = {(window, id(peak)): peak for (window, _), (_, peak) in found.items()}
+    return [(window, peak) for (window, _), peak in chosen.items()]
 
 
 ROUNDED = 1 + 1e-9
@@ -159,15 +179,34 @@ _CHOSEN: dict[Any, tuple[Sequence[Peak], list[tuple[str, Peak]]]] = {}
 WINDOWS = {"before": "backward", "end": "backward"}
 
 
-def _reduced(w: Workload, shape: Shape, grads: float) -> float:
+def _counted(w: Workload, shape: Shape) -> list[Counted]:
+    """How gradients count; of an array of counts of GPUs for the first, a middle and the last."""
+    if w.accumulates:
+        return [Counted(0.0, inf)]
+    reduced = _reduction(w, shape)
+    if not many(reduced.share):
+        return [reduced]
+    shares = reduced.share.flat  # type: ignore[attr-defined]  # an array
+    return [
+        Counted(float(shares[at]), inf) for at in sorted({0, len(shares) // 2, len(shares) - 1})
+    ]
+
+
+def _reduction(w: Workload, shape: Shape) -> Counted:
     """Gradients as they are held: in their own format, shared out, or applied at once."""
     n = w.numbers
     if w.adapter is not None:
-        return grads / w.split.weights
+        return Counted(1.0 / w.split.weights, inf)
     if n.in_backward:
-        return smaller(grads, n.gradient * w.counts.largest_matrix)
+        return Counted(1.0, n.gradient * w.counts.largest_matrix)
     host = 0.0 if w.split.offload_states else 1.0
-    return grads * n.gradient / shape.weight / w.split.gradients * host
+    return Counted(n.gradient / shape.weight / w.split.gradients * host, inf)
+
+
+def _reduced(w: Workload, shape: Shape, grads: float) -> float:
+    """What gradients made by a backward pass take as they are held [bytes]."""
+    share, most = _reduction(w, shape)
+    return share * grads if most == inf else smaller(grads, most)
 
 
 def _parts(w: Workload, lines: dict[str, float]) -> tuple[Part, ...]:

@@ -8,10 +8,11 @@ from advisor.estimates.tape.tensors import GRADIENTS
 
 
 class Changed(NamedTuple):
-    """How a moment differs from the one before: bytes by symbol, and other blocks gone and come."""
+    """How a moment differs from the one before: bytes by symbol, of gradients of parameters and
+    of all else, and what other blocks hold, gone and come."""
 
-    window: str
     live: tuple[tuple[str, float], ...]
+    gradients: tuple[tuple[str, float], ...]
     gone: tuple[tuple[str, Mapping[tuple[str, str], float]], ...]
     come: tuple[tuple[str, Mapping[tuple[str, str], float]], ...]
 
@@ -32,16 +33,19 @@ def changes(peaks: Sequence[Peak]) -> tuple[Changed, ...]:
 
 def _changed(before: Peak, peak: Peak) -> Changed:
     live: dict[str, float] = {}
-    now = peak.live.items()
-    for (_, symbol), per in now - before.live.items():
-        live[symbol] = live.get(symbol, 0.0) + per
-    for (_, symbol), per in before.live.items() - now:
-        live[symbol] = live.get(symbol, 0.0) - per
+    grads: dict[str, float] = {}
+    was, now = before.live.items(), peak.live.items()
+    for sign, amounts in ((1.0, now - was), (-1.0, was - now)):
+        for (line, symbol), per in amounts:
+            into = grads if line == GRADIENTS else live
+            into[symbol] = into.get(symbol, 0.0) + sign * per
     here = {(name, id(others)): (name, others) for name, others in peak.others.items()}
     there = {(name, id(others)): (name, others) for name, others in before.others.items()}
-    gone = tuple(there[key] for key in there if key not in here)
-    come = tuple(here[key] for key in here if key not in there)
-    return Changed(peak.window, tuple(live.items()), gone, come)
+    return Changed(
+        tuple(live.items()), tuple(grads.items()),
+        tuple(there[key] for key in there if key not in here),
+        tuple(here[key] for key in here if key not in there),
+    )  # fmt: skip
 
 
 _MAXIMA: dict[int, tuple[object, tuple[Peak, ...]]] = {}
