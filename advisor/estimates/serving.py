@@ -21,6 +21,8 @@ from knowledge.errors import UserError
 from knowledge.quantities import GIB, HOUR, HOURS_A_MONTH, Range, exactly
 
 PROMPT, ANSWER = 500.0, 150.0
+LINE = "serving: "
+"""What the lines of a month of serving begin with."""
 AT_ONCE = 256
 """Sequences that serving engines put into one pass unless told otherwise.
 
@@ -112,7 +114,7 @@ def month(job: Job) -> Served | None:
     gpu_hours = kept.scaled(one.gpus * HOURS_A_MONTH)
     energy = cost.energy(job, gpu_hours)
     bare, as_of = cost.hours(job, gpu_hours, energy)
-    lines = [replace(line, name=f"serving: {line.name}", per="month") for line in bare]
+    lines = [replace(line, name=f"{LINE}{line.name}", per="month") for line in bare]
     why = f"{_kept(kept, one.gpus)} all month; {lines[0].why}"
     return Served(
         lines=(replace(lines[0], why=why), *lines[1:]),
@@ -122,7 +124,7 @@ def month(job: Job) -> Served | None:
 
 def _kept(replicas: Range, gpus: int) -> str:
     """The replicas in words: 1 GPU, 3 GPUs (2 to 8), 2 x 4 GPUs."""
-    each = f" x {gpus} GPUs" if gpus > 1 else " GPU" if replicas.high == 1 else " GPUs"
+    each = f" x {gpus} GPUs" if gpus > 1 else " GPU" if replicas.mid == 1 else " GPUs"
     between = f" ({replicas.low:g} to {replicas.high:g})" if replicas.low < replicas.high else ""
     return f"{replicas.mid:g}{each}{between}"
 
