@@ -179,6 +179,10 @@ class Job(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults
     tokens: Annotated[Quantity | None, _about("Training tokens in all, instead of examples.")] = (
         None
     )
+    tokens_off: Annotated[
+        Annotated[float, msgspec.Meta(ge=1, le=100)] | None,
+        _about("Factor by which these tokens may be off, either way."),
+    ] = None
 
     # Hosted models and retrieval
     requests: Annotated[Whole | None, _about("Requests to answer, a month.")] = None

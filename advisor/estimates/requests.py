@@ -16,7 +16,7 @@ from knowledge import constants, methods, prices
 from knowledge.architecture import Architecture
 from knowledge.errors import UserError
 from knowledge.methods import Method
-from knowledge.quantities import GIB, HOUR, Range, around, exactly
+from knowledge.quantities import GIB, HOUR, Range, around, exactly, loosened
 
 REQUESTS = 1000
 PROMPT, ANSWER = 500.0, 150.0
@@ -131,8 +131,13 @@ def answered(job: Job, notes: list[str], retrieved: float = 0.0) -> MoneyLine:
     if requests == 0:
         notes.append("requests is 0: nothing is asked, so requests cost nothing")
     usd = _answers(job, requests, prompt, answer, notes)
-    guessed = job.tokens_in is None or job.tokens_out is None
-    spread = None if usd is None else around(usd, GUESSED) if guessed else exactly(usd)
+    spread = None
+    if usd is not None:
+        read = GUESSED if job.tokens_in is None else job.tokens_off or 1.0
+        written = GUESSED if job.tokens_out is None else 1.0
+        ends = ((1 / read, 1 / written), (1.0, 1.0), (read, written))
+        each = (_answers(job, requests, x * prompt, y * answer, []) or 0.0 for x, y in ends)
+        spread = Range(*each)
     why = f"{requests:g} requests x ({prompt:g} tokens in, {answer:g} out)"
     return MoneyLine("model requests", spread, why, OFFERS, "month")
 
@@ -222,7 +227,7 @@ def _index(
         Line("texts", texts / GIB, f"{job.corpus_tokens:g} tokens x {TEXT_BYTES:g} B"),
         Line("embedder", weights / GIB, f"{arch.parameters() / 1e6:.1f}e6 parameters x 4 B"),
     )
-    size = around((vectors + texts + weights) / GIB, 1.25)
+    size = loosened(around((vectors + texts + weights) / GIB, 1.25), job.tokens_off or 1.0)
     process = constants.find("process-gib").range
     memory = Memory(size, size, size + process, lines, "index", size.mid)
     time = _embedding(job, arch, passage)
@@ -255,5 +260,5 @@ def _embedding(job: Job, arch: Architecture, passage: float) -> Time:
         return Time(None, None, None)
     share = Range(0.7, 1.0, 1.3) if where.gpu == CPU else Range(0.1, 0.3, 0.5)
     speed = rate.times(share).scaled(1 / flops.blocks(arch, passage))
-    hours = exactly(job.corpus_tokens / HOUR).over(speed)
+    hours = loosened(exactly(job.corpus_tokens / HOUR).over(speed), job.tokens_off or 1.0)
     return Time(hours, hours, speed)

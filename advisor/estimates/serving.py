@@ -18,7 +18,7 @@ from advisor.estimates.subject import architecture
 from advisor.job import Job
 from knowledge import constants, methods
 from knowledge.errors import UserError
-from knowledge.quantities import GIB, HOUR, HOURS_A_MONTH, Range, exactly
+from knowledge.quantities import GIB, HOUR, HOURS_A_MONTH, Range, exactly, loosened
 
 PROMPT, ANSWER = 500.0, 150.0
 LINE = "serving: "
@@ -97,7 +97,7 @@ def replicas(job: Job, requests: float, one: Capacity) -> Range:
     usual = constants.find("traffic-utilisation").range
     use = usual if job.utilisation is None else exactly(job.utilisation)
     in_month = one.per_second.times(use).scaled(HOUR * HOURS_A_MONTH)
-    need = exactly(requests).over(in_month)
+    need = loosened(exactly(requests).over(in_month), job.tokens_off or 1.0)
     return Range(*(float(max(1, ceil(x))) for x in (need.low, need.mid, need.high)))
 
 
