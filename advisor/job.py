@@ -8,6 +8,7 @@ then derives it and says so among its assumptions.
 import re
 from collections.abc import Iterator, Mapping
 from functools import cache
+from math import isfinite
 from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -266,9 +267,13 @@ def settled(mapping: Mapping[str, Any]) -> Job:
             plain[key] = _spoken(key, value)
     _ranked(plain)
     try:
-        return msgspec.convert(plain, Job, strict=False)
+        job = msgspec.convert(plain, Job, strict=False)
     except msgspec.ValidationError as error:
         raise _explained(error, plain) from None
+    for key in plain:
+        if isinstance(getattr(job, key), float) and not isfinite(getattr(job, key)):
+            raise UserError(f"{key} is {plain[key]!r}; it must be a number with an end")
+    return job
 
 
 def _ranked(plain: dict[str, Any]) -> None:

@@ -32,6 +32,7 @@ GUESSED = 1.3
 
 def estimate(job: Job, method: Method, own: Own | None = None) -> Estimate:
     """What answering requests with a hosted model takes, with retrieval if the method has it."""
+    prices.own()  # a fault in the user's own file is no unknown model
     if hosts(job):
         return _self_hosted(job, method, own)
     notes: list[str] = []

@@ -1,11 +1,14 @@
 """Prompts and retrieval answered by GPUs of one's own: rent, latency, queries, break-even."""
 
+from pathlib import Path
+
 import pytest
 from msgspec.structs import replace
 
 from advisor.estimates import breakeven, estimate, requests, serving
 from advisor.estimates.records import Estimate
 from advisor.job import settled
+from knowledge import prices
 from knowledge.errors import UserError
 
 PROMPT = {"model": "llama-3.1-8b", "method": "prompt", "gpu": "L40S", "requests": 1_000_000,
@@ -97,3 +100,19 @@ def test_the_break_even_with_an_endpoint_is_where_the_bills_cross() -> None:
     assert found.cheaper_below == "api" and found.requests is not None
     assert own.mid.usd(found.requests * 0.99) > api.mid.usd(found.requests * 0.99)
     assert own.mid.usd(found.requests * 1.01) < api.mid.usd(found.requests * 1.01)
+
+
+@pytest.mark.parametrize("keys", [PROMPT, {"model": "ft:some-model", "method": "lora"}])
+def test_a_fault_in_own_prices_is_said_and_hides_no_model(
+    keys: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "prices.yaml"
+    file.write_text("date: 2026-11-20\napis: {gpt-5-mini: {input: 700.0}}\n", encoding="utf-8")
+    monkeypatch.setenv("ADVISOR_PRICES", str(file))
+    prices.reload()
+    try:
+        with pytest.raises(UserError, match=r"input is 700\.0"):
+            estimate(settled(keys))
+    finally:
+        monkeypatch.undo()
+        prices.reload()
