@@ -8,6 +8,7 @@ then derives it and says so among its assumptions.
 import re
 from collections.abc import Iterator, Mapping
 from functools import cache
+from math import isfinite
 from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -179,6 +180,10 @@ class Job(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults
     tokens: Annotated[Quantity | None, _about("Training tokens in all, instead of examples.")] = (
         None
     )
+    tokens_off: Annotated[
+        Annotated[float, msgspec.Meta(ge=1, le=100)] | None,
+        _about("Factor by which these tokens may be off, either way."),
+    ] = None
 
     # Hosted models and retrieval
     requests: Annotated[Whole | None, _about("Requests to answer, a month.")] = None
@@ -262,9 +267,13 @@ def settled(mapping: Mapping[str, Any]) -> Job:
             plain[key] = _spoken(key, value)
     _ranked(plain)
     try:
-        return msgspec.convert(plain, Job, strict=False)
+        job = msgspec.convert(plain, Job, strict=False)
     except msgspec.ValidationError as error:
         raise _explained(error, plain) from None
+    for key in plain:
+        if isinstance(getattr(job, key), float) and not isfinite(getattr(job, key)):
+            raise UserError(f"{key} is {plain[key]!r}; it must be a number with an end")
+    return job
 
 
 def _ranked(plain: dict[str, Any]) -> None:

@@ -42,31 +42,37 @@ class Count(msgspec.Struct, frozen=True):
         return self.tokens.scaled(1 / max(1, self.texts))
 
     @property
+    def off(self) -> float:
+        """Factor by which the count may be off, either way; 1 for what was counted."""
+        return max(self.tokens.high / self.tokens.mid, self.tokens.mid / self.tokens.low)
+
+    @property
     def said(self) -> str:
         """How the count is known, in words."""
         if self.how == "counted":
             return f"{self.tokens.mid:,.0f} tokens, counted with {self.by}"
-        off = max(self.tokens.high / self.tokens.mid, self.tokens.mid / self.tokens.low) - 1
-        return f"about {self.tokens.mid:,.0f} tokens, estimated as {self.by}, up to {off:.0%} off"
+        off = f"up to {self.off - 1:.0%} off"
+        return f"about {self.tokens.mid:,.0f} tokens, estimated as {self.by}, {off}"
 
 
 def having(job: Job, count: Count) -> Job:
-    """The job with its work counted, where it does not say itself: corpus, text or examples."""
+    """The job with its work counted, where it does not say itself: corpus, text or examples.
+
+    How far an estimated count may be off widens what follows from it; a real count does not.
+    """
     method = methods.find(job.method)
     if "index" in method.phases:
-        return (
-            job if job.corpus_tokens is not None else replace(job, corpus_tokens=count.tokens.mid)
-        )
-    if "training" not in method.phases:
-        return job if job.tokens_in is not None else replace(job, tokens_in=count.each.mid)
-    if count.raw:
-        said = job.tokens is not None or job.examples is not None
-        return job if said else replace(job, tokens=count.tokens.mid)
-    return replace(
-        job,
-        examples=count.texts if job.examples is None else job.examples,
-        tokens_per_example=job.tokens_per_example or max(1.0, count.each.mid),
-    )
+        taken = {"corpus_tokens": count.tokens.mid}
+    elif "training" not in method.phases:
+        taken = {"tokens_in": count.each.mid}
+    elif count.raw:
+        taken = {} if job.examples is not None else {"tokens": count.tokens.mid}
+    else:
+        taken = {"examples": count.texts, "tokens_per_example": max(1.0, count.each.mid)}
+    new = {key: value for key, value in taken.items() if getattr(job, key) is None}
+    if set(new) - {"examples"} and job.tokens_off is None:
+        new["tokens_off"] = count.off
+    return replace(job, **new)
 
 
 def of_file(path: Path, model: str | dict[str, Any] | None = None) -> Count:

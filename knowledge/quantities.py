@@ -1,6 +1,7 @@
 """A quantity with an interval, and how quantities add up when some are unknown."""
 
 from collections.abc import Iterable
+from math import exp, hypot, log
 
 import msgspec
 
@@ -30,6 +31,18 @@ class Range(msgspec.Struct, frozen=True):
     def over(self, other: "Range") -> "Range":
         """The quotient of two positive quantities, bounds crossed (the cautious choice)."""
         return Range(self.low / other.high, self.mid / other.mid, self.high / other.low)
+
+
+def loosened(range_: Range, factor: float) -> Range:
+    """The range of a quantity once a factor >= 1 either way, independent of it, comes on top.
+
+    Independent spreads add up as the squares of their logarithms.
+    """
+    if factor <= 1 or min(range_.low, range_.mid) <= 0:
+        return range_
+    below = exp(-hypot(log(range_.mid / range_.low), log(factor)))
+    above = exp(hypot(log(range_.high / range_.mid), log(factor)))
+    return Range(range_.mid * below, range_.mid, range_.mid * above)
 
 
 def exactly(value: float) -> Range:

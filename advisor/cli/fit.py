@@ -4,6 +4,7 @@ from typing import Any
 
 import click
 
+from advisor import calibration
 from advisor import job as jobs
 from advisor.cli.estimate import job_flags
 from advisor.cli.output import common, print_json
@@ -25,7 +26,7 @@ def fit(model: str | None, as_json: bool, quiet: bool, **keys: Any) -> None:
         raise UserError("no MODEL; give one, as in: advisor fit llama-3.1-8b --gpu rtx-4090")
     given = {key: value for key, value in keys.items() if value is not None}
     job = jobs.settled({"model": model, **given})
-    outcome = fitted(job)
+    outcome = fitted(job, calibration.own())
     if as_json:
         print_json(outcome)
         return

@@ -12,7 +12,7 @@ from math import ceil, inf
 import msgspec
 from msgspec.structs import replace
 
-from advisor.estimates import estimate, serving
+from advisor.estimates import estimate, requests, serving
 from advisor.estimates.records import Estimate
 from advisor.job import Job
 from knowledge import constants, methods
@@ -87,10 +87,11 @@ def costs(job: Job, name: str) -> Costs:
     Raises:
         UserError: the job answers no requests, or its price is not known.
     """
-    answers = job.gpu is not None or "requests" in methods.find(job.method).phases
+    prompts = "requests" in methods.find(job.method).phases
+    answers = job.gpu is not None or prompts
     if not answers and not isinstance(job.model, str):
         raise UserError(f"{name} answers no requests; give it a gpu, or a hosted model")
-    if job.gpu is not None and "requests" not in methods.find(job.method).phases:
+    if requests.hosts(job) if prompts else job.gpu is not None:
         return _stepped(job, name)
     one, two = (estimate(replace(job, requests=count)) for count in (SAMPLE, 2 * SAMPLE))
     a, b = _usd(one, name), _usd(two, name)
@@ -104,26 +105,36 @@ def costs(job: Job, name: str) -> Costs:
 def _stepped(job: Job, name: str) -> Costs:
     """The cost of an option that is served on GPUs of one's own."""
     least = estimate(replace(job, requests=1))
-    one = serving.capacity(job)
+    prompts = "requests" in methods.find(job.method).phases
+    one = serving.capacity(requests.asked(job, []) if prompts else job)
     months = least.money.months
     if one is None:
         raise UserError(f"{name}: its speed on {job.gpu} is not known")
     kept = [line for line in least.money.lines if line.per == "month"]
     if any(line.usd is None for line in kept):
         raise UserError(f"{name}: {next(line.why for line in kept if line.usd is None)}")
-    server = _added(line.usd for line in kept if line.usd is not None)
-    fixed = least.money.once or exactly(0.0)
+    server = _added(line.usd for line in kept if line.usd and line.name.startswith(serving.LINE))
+    beside = _beside(least)
+    fixed = (least.money.once or exactly(0.0)) + beside.scaled(months)
+    more = _beside(estimate(replace(job, requests=SAMPLE))) if prompts else beside
+    each = [months * (x - y) / SAMPLE for x, y in zip(_three(more), _three(beside), strict=True)]
     use = constants.find("traffic-utilisation").range
     if job.utilisation is not None:
         use = exactly(job.utilisation)
     holds = one.per_second.times(use).scaled(HOUR * HOURS_A_MONTH)
     low, mid, high = (
-        Cost(paid, 0.0, months * replica, room)
-        for paid, replica, room in zip(
-            _three(fixed), _three(server), reversed(_three(holds)), strict=True
+        Cost(paid, max(0.0, request), months * replica, room)
+        for paid, request, replica, room in zip(
+            _three(fixed), each, _three(server), reversed(_three(holds)), strict=True
         )
     )
     return Costs(name, low, mid, high, months, least.money.at_least, least.money.prices_as_of)
+
+
+def _beside(answer: Estimate) -> Range:
+    """What a month costs beside the servers, as far as it is known."""
+    lines = (line for line in answer.money.lines if line.per == "month")
+    return _added(x.usd for x in lines if x.usd and not x.name.startswith(serving.LINE))
 
 
 def crossing(one: Costs, other: Costs) -> Crossing:

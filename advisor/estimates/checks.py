@@ -62,9 +62,7 @@ def _sizes(job: Job, arch: Architecture, method: Method, adapter: Method | None)
         raise UserError(f"adapter_width is {job.adapter_width}; it must be 1 to {4 * arch.hidden}")
     virtual = job.virtual_tokens or 0
     length = (job.seq_len or 0) + virtual
-    # Computed positions are stretched in practice, twofold at most; learned ones end.
-    stretch = 1 if arch.positions == "learned" else 2
-    limit = None if arch.context is None else arch.context * stretch
+    limit = longest(arch)
     if limit is not None and length > limit:
         raise UserError(
             f"seq_len is {job.seq_len}; it must be 1 to {limit}, this model reads {arch.context} "
@@ -72,6 +70,15 @@ def _sizes(job: Job, arch: Architecture, method: Method, adapter: Method | None)
         )
     if job.last_k is not None and job.last_k > arch.layers:
         raise UserError(f"last_k is {job.last_k}; it must be 1 to {arch.layers}")
+
+
+def longest(arch: Architecture) -> int | None:
+    """The longest sequence that a model reads [tokens]; None where it has no end.
+
+    Computed positions are stretched in practice, twofold at most; learned ones end.
+    """
+    stretch = 1 if arch.positions == "learned" else 2
+    return None if arch.context is None else arch.context * stretch
 
 
 def _ranks(job: Job, arch: Architecture) -> Ranks:

@@ -13,7 +13,7 @@ from advisor.estimates.workload import Workload
 from advisor.job import Job
 from knowledge import constants, gpus
 from knowledge.errors import UserError
-from knowledge.quantities import HOUR, Range, exactly
+from knowledge.quantities import HOUR, Range, exactly, loosened
 
 CPU = "cpu"
 card = cache(gpus.find)
@@ -63,6 +63,7 @@ def time(job: Job, w: Workload) -> Time:
     if w.trains:
         hours = hours + _generation_hours(job, w, tokens)
         hours = hours.scaled(1 / progress(hours.mid, constants.find("goodput").mid))
+    hours = loosened(hours, job.tokens_off or 1.0)
     return Time(hours, hours.scaled(1 / w.split.gpus), speed, one)
 
 

@@ -23,6 +23,7 @@ def trains(job: Job, method: Method) -> bool:
 
 
 def _sold(name: str) -> ApiPrice | None:
+    prices.own()  # a fault in the user's own file is no unknown model
     try:
         row = prices.find_api(name)
     except UserError:
@@ -47,7 +48,13 @@ def estimate(job: Job, method: Method) -> Estimate:
         tokens = job.examples * (each or EXAMPLE) * (epochs or EPOCHS) * method.sequences
     if row.train_status == "remembered":
         notes.append(f"remembered, not read: the price of training {row.id}")
-    lines = [_training(row, tokens, counted=bool(job.tokens or job.tokens_per_example))]
+    lines = [
+        _training(
+            row,
+            tokens,
+            off=(job.tokens_off or 1.0) if job.tokens or job.tokens_per_example else GUESSED,
+        )
+    ]
     if job.requests is not None:
         lines.append(answered(job, notes))
     lines += cost.people(job)
@@ -58,7 +65,7 @@ def estimate(job: Job, method: Method) -> Estimate:
     )  # fmt: skip
 
 
-def _training(row: ApiPrice, tokens: float | None, *, counted: bool) -> MoneyLine:
+def _training(row: ApiPrice, tokens: float | None, *, off: float) -> MoneyLine:
     name = "hosted training"
     if row.train is None:
         return MoneyLine(name, None, "billed by the hour of training, which is not known")
@@ -68,7 +75,7 @@ def _training(row: ApiPrice, tokens: float | None, *, counted: bool) -> MoneyLin
         return MoneyLine(name, None, "its price has no date: not used", row.source)
     usd = tokens * row.train / 1e6
     why = f"{tokens:,.0f} trained tokens x {row.train:g} USD per million"
-    return MoneyLine(name, exactly(usd) if counted else around(usd, GUESSED), why, row.source)
+    return MoneyLine(name, around(usd, off), why, row.source)
 
 
 def waiting(tokens: float | None) -> Time | None:

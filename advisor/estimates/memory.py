@@ -1,5 +1,6 @@
 """Memory of one GPU: the bill of the peak, and three figures with ranges."""
 
+from advisor.estimates.arithmetic import first
 from advisor.estimates.moments import Moment, moments
 from advisor.estimates.records import Line, Memory
 from advisor.estimates.states import Part
@@ -44,7 +45,7 @@ def peak(w: Workload) -> Moment:
 def outside(w: Workload) -> Range:
     """What the card shows beside the allocator [GiB]: context, communication, the process."""
     found = constants.find("process-gib" if w.on_cpu else "context-gib").range
-    return found + constants.find("communication-gib").range if w.split.gpus > 1 else found
+    return found + constants.find("communication-gib").range if first(w.split.gpus) > 1 else found
 
 
 def _line(part: Part) -> Line:

@@ -1,13 +1,14 @@
 """The moments at which memory may peak, each as a bill: loss, backward, optimizer step, ..."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from functools import reduce
-from typing import NamedTuple
+from math import inf
+from typing import Any, NamedTuple
 
 from advisor.estimates import sharding, sizes, states
-from advisor.estimates.arithmetic import larger, many, said, smaller
+from advisor.estimates.arithmetic import first, larger, many, said, smaller
 from advisor.estimates.states import Part
-from advisor.estimates.tape import passes
+from advisor.estimates.tape import compared, passes
 from advisor.estimates.tape.passes import Peak
 from advisor.estimates.tape.shape import Shape
 from advisor.estimates.tape.tensors import ACTIVATIONS, BACKWARD, CASTED, GRADIENTS, RECOMPUTED
@@ -33,6 +34,14 @@ class Moment(NamedTuple):
     def size(self) -> float:
         """Bytes in all."""
         return sum(part.size for part in self.parts)
+
+
+class Counted(NamedTuple):
+    """What gradients of parameters come to: a share of what they are when made, and at most so
+    many bytes."""
+
+    share: float
+    most: float
 
 
 def moments(w: Workload) -> Iterator[Moment]:
@@ -82,14 +91,14 @@ def _walked(w: Workload, stage: str) -> Iterator[tuple[str, dict[str, float]]]:
     pair = any(extra.trained for extra in w.method.extra_models)
     more = states.extra_gradients(w, stage)
     for window, lines in _pass(w, stage, shape, passes.training(shape, sizes.stacks(w)[0])):
-        if pair and more and not w.accumulates:
+        if pair and first(more) and not w.accumulates:
             lines[GRADIENTS] = lines.get(GRADIENTS, 0.0) + more
         yield window, lines
     if pair:
-        first = _kept(w, stage)
+        earlier = _kept(w, stage)
         score = shape._replace(head="classes")
         for window, lines in _pass(w, stage, score, passes.training(score, sizes.stacks(w)[0])):
-            yield window, {x: lines.get(x, 0.0) + first.get(x, 0.0) for x in {**lines, **first}}
+            yield window, {x: lines.get(x, 0.0) + earlier.get(x, 0.0) for x in {**lines, **earlier}}
 
 
 def _kept(w: Workload, stage: str) -> dict[str, float]:
@@ -100,7 +109,7 @@ def _kept(w: Workload, stage: str) -> dict[str, float]:
 
 
 def _pass(
-    w: Workload, stage: str, shape: Shape, peaks: Iterable[Peak]
+    w: Workload, stage: str, shape: Shape, peaks: Sequence[Peak]
 ) -> Iterator[tuple[str, dict[str, float]]]:
     _, more = sizes.stacks(w)
     named = sizes.values(w)
@@ -118,10 +127,17 @@ def _pass(
     trained = {name: count * own - 1 for name, count in each.items()}
     sizing = sizes.Sizing(named, kept, trained, "S" if selective else "")
     if many(w.batch_tokens):
-        peaks = [peak for peak in passes.undominated(peaks) if _here(peak, stage)]
+        peaks = [peak for peak in compared.undominated(peaks) if _here(peak, stage)]
         chosen = [(peak.window.partition(" ")[0], peak) for peak in peaks]
     else:
-        chosen = _largest(sizing, (peak for peak in peaks if _here(peak, stage)))
+        counted = _counted(w, shape)
+        rest = (*named.items(), *kept.items(), *trained.items())
+        key = (id(peaks), stage, sizing.without, *counted, *rest)
+        if key not in _CHOSEN or _CHOSEN[key][0] is not peaks:
+            if len(_CHOSEN) >= REMEMBERED:
+                _CHOSEN.clear()
+            _CHOSEN[key] = (peaks, _largest(sizing, peaks, stage, counted))
+        chosen = _CHOSEN[key][1]
     for window, peak in chosen:
         lines = sizing.lines(peak)
         grads = lines.pop(GRADIENTS, None)
@@ -135,29 +151,62 @@ def _here(peak: Peak, stage: str) -> bool:
     return stage != "first" or peak.window != "loss"
 
 
-def _largest(sizing: sizes.Sizing, peaks: Iterable[Peak]) -> list[tuple[str, Peak]]:
-    """The largest moment of each window."""
-    found: dict[str, tuple[float, Peak]] = {}
-    for peak in peaks:
+def _largest(
+    sizing: sizes.Sizing, peaks: Sequence[Peak], stage: str, counted: Sequence[Counted]
+) -> list[tuple[str, Peak]]:
+    """The largest moments of each window that happen on a stage; of equal ones the first.
+
+    Args:
+        counted: what gradients come to once they are held, for each of a few counts of GPUs.
+    """
+    found: dict[tuple[str, int], tuple[float, Peak]] = {}
+    for (rest, grads), peak in zip(sizing.totals(peaks), peaks, strict=True):
         window = peak.window.partition(" ")[0]
-        size = sizing.total(peak)
-        if size > found.get(window, (-1.0, peak))[0]:
-            found[window] = (size, peak)
-    return [(window, peak) for window, (_, peak) in found.items()]
+        for which, (share, most) in enumerate(counted):
+            size = rest + min(share * grads, most)
+            largest = (window, which) not in found or size > found[window, which][0] * ROUNDED
+            if largest and _here(peak, stage):
+                found[window, which] = (size, peak)
+    chosen = {(window, id(peak)): peak for (window, _), (_, peak) in found.items()}
+    return [(window, peak) for (window, _), peak in chosen.items()]
 
 
+ROUNDED = 1 + 1e-9
+"""Sizes that differ by less are equal."""
+REMEMBERED = 64
+_CHOSEN: dict[Any, tuple[Sequence[Peak], list[tuple[str, Peak]]]] = {}
+"""The largest moments of the last passes: one job on several counts of GPUs has the same."""
 WINDOWS = {"before": "backward", "end": "backward"}
 
 
-def _reduced(w: Workload, shape: Shape, grads: float) -> float:
+def _counted(w: Workload, shape: Shape) -> list[Counted]:
+    """How gradients count; of an array of counts of GPUs for the first, a middle and the last."""
+    if w.accumulates:
+        return [Counted(0.0, inf)]
+    reduced = _reduction(w, shape)
+    if not many(reduced.share):
+        return [reduced]
+    shares = reduced.share.flat  # type: ignore[attr-defined]  # an array
+    return [
+        Counted(float(shares[at]), inf) for at in sorted({0, len(shares) // 2, len(shares) - 1})
+    ]
+
+
+def _reduction(w: Workload, shape: Shape) -> Counted:
     """Gradients as they are held: in their own format, shared out, or applied at once."""
     n = w.numbers
     if w.adapter is not None:
-        return grads / w.split.weights
+        return Counted(1.0 / w.split.weights, inf)
     if n.in_backward:
-        return smaller(grads, n.gradient * w.counts.largest_matrix)
+        return Counted(1.0, n.gradient * w.counts.largest_matrix)
     host = 0.0 if w.split.offload_states else 1.0
-    return grads * n.gradient / shape.weight / w.split.gradients * host
+    return Counted(n.gradient / shape.weight / w.split.gradients * host, inf)
+
+
+def _reduced(w: Workload, shape: Shape, grads: float) -> float:
+    """What gradients made by a backward pass take as they are held [bytes]."""
+    share, most = _reduction(w, shape)
+    return share * grads if most == inf else smaller(grads, most)
 
 
 def _parts(w: Workload, lines: dict[str, float]) -> tuple[Part, ...]:
@@ -252,7 +301,7 @@ def _gathered(w: Workload) -> tuple[Part, ...]:
 
 def _held_gradients(w: Workload, stage: str) -> tuple[Part, ...]:
     size = states.gradients(w, stage) + states.extra_gradients(w, stage)
-    if not size:
+    if not many(size) and not size:
         return ()
     return (Part("gradients", size, "of all that trains", states.ZERO),)
 

@@ -4,18 +4,19 @@ from collections.abc import Iterator
 
 from msgspec.structs import astuple, replace
 
-from advisor.estimates import cost, flops
-from advisor.estimates.duration import CPU, device_rate
+from advisor.estimates import cost, flops, serving
+from advisor.estimates.duration import CPU, card, device_rate
+from advisor.estimates.memory import memory as memory_of
 from advisor.estimates.own import Own, corrected_memory, corrected_time
 from advisor.estimates.records import Estimate, Line, Memory, MoneyLine, Time
 from advisor.estimates.settling import settled
 from advisor.estimates.subject import architecture
 from advisor.job import Job
-from knowledge import constants, prices
+from knowledge import constants, methods, prices
 from knowledge.architecture import Architecture
 from knowledge.errors import UserError
 from knowledge.methods import Method
-from knowledge.quantities import GIB, HOUR, Range, around, exactly
+from knowledge.quantities import GIB, HOUR, Range, around, exactly, loosened
 
 REQUESTS = 1000
 PROMPT, ANSWER = 500.0, 150.0
@@ -31,6 +32,9 @@ GUESSED = 1.3
 
 def estimate(job: Job, method: Method, own: Own | None = None) -> Estimate:
     """What answering requests with a hosted model takes, with retrieval if the method has it."""
+    prices.own()  # a fault in the user's own file is no unknown model
+    if hosts(job):
+        return _self_hosted(job, method, own)
     notes: list[str] = []
     memory, time, energy = None, None, None
     further: list[MoneyLine] = []
@@ -55,6 +59,66 @@ def estimate(job: Job, method: Method, own: Own | None = None) -> Estimate:
     )  # fmt: skip
 
 
+def hosts(job: Job) -> bool:
+    """Whether the job's own GPUs answer: it names some, and an open model without a price."""
+    if job.gpu in (None, CPU) or job.model is None:
+        return False
+    if isinstance(job.model, str):
+        try:
+            prices.find_api(job.model)
+        except UserError:
+            pass
+        else:
+            return False
+    return architecture(job.model).kind != "encoder"
+
+
+def asked(job: Job, notes: list[str]) -> Job:
+    """The job with what one request is: its prompt with the passages that retrieval puts in."""
+    prompt = _said(job.tokens_in, PROMPT, "tokens in one request", notes)
+    if "index" in methods.find(job.method).phases:
+        each = _said(job.passage_tokens, PASSAGE, "tokens in one passage", notes)
+        prompt += each * _said(job.passages, PASSAGES, "passages in one prompt", notes)
+    return replace(
+        job, tokens_in=prompt,
+        tokens_out=_said(job.tokens_out, ANSWER, "tokens in one answer", notes),
+        requests=int(_said(job.requests, REQUESTS, "requests", notes)),
+    )  # fmt: skip
+
+
+def _self_hosted(job: Job, method: Method, own: Own | None) -> Estimate:
+    """What answering requests on GPUs of one's own takes, rented or owned, all month."""
+    notes: list[str] = []
+    served = asked(job, notes)
+    month = serving.month(served)
+    held, said = corrected_memory(own, job.gpu, memory_of(settled(serving.served(served))))
+    lines, energy, time = list(month.lines if month else ()), None, Time(None, None, None)
+    if "index" in method.phases:
+        host = replace(job, gpu=None)
+        each = job.passage_tokens or PASSAGE
+        index, spent, line, energy = _index(host, each, notes, own)
+        lines += [line, _retrieval(job), *_kept(index)]
+        time = spent or time
+    if month is None:
+        notes.append(f"the speed of {job.gpu} is not known, so neither is the price of serving")
+        lines.append(MoneyLine("serving", None, f"no speed of {job.gpu} is known"))
+    else:
+        one = month.capacity
+        time = replace(time, seconds_per_request=one.seconds,
+                       requests_per_second=one.per_second.scaled(1 / one.gpus))  # fmt: skip
+        energy = cost.summed(energy, month.energy, job.months or 1.0)
+    room = card(job.gpu or "").memory_gib
+    where = month.prices_as_of if month else None
+    return Estimate(
+        id=job.id, fits=held.card.mid <= room, fits_surely=held.card.high <= room,
+        memory_gib=held, time=time,
+        money=cost.bill([*lines, *cost.people(job)], where, job.months),
+        energy_kwh=energy, co2_kg=cost.co2(job, energy),
+        assumptions=(*notes, *said, *(month.notes if month else ()), *cost.assumed(job, energy)),
+        sources=(method.source,),
+    )  # fmt: skip
+
+
 def answered(job: Job, notes: list[str], retrieved: float = 0.0) -> MoneyLine:
     """A month of requests at the model's price per token.
 
@@ -68,8 +132,13 @@ def answered(job: Job, notes: list[str], retrieved: float = 0.0) -> MoneyLine:
     if requests == 0:
         notes.append("requests is 0: nothing is asked, so requests cost nothing")
     usd = _answers(job, requests, prompt, answer, notes)
-    guessed = job.tokens_in is None or job.tokens_out is None
-    spread = None if usd is None else around(usd, GUESSED) if guessed else exactly(usd)
+    spread = None
+    if usd is not None:
+        read = GUESSED if job.tokens_in is None else job.tokens_off or 1.0
+        written = GUESSED if job.tokens_out is None else 1.0
+        ends = ((1 / read, 1 / written), (1.0, 1.0), (read, written))
+        each = (_answers(job, requests, x * prompt, y * answer, []) or 0.0 for x, y in ends)
+        spread = Range(*each)
     why = f"{requests:g} requests x ({prompt:g} tokens in, {answer:g} out)"
     return MoneyLine("model requests", spread, why, OFFERS, "month")
 
@@ -159,7 +228,7 @@ def _index(
         Line("texts", texts / GIB, f"{job.corpus_tokens:g} tokens x {TEXT_BYTES:g} B"),
         Line("embedder", weights / GIB, f"{arch.parameters() / 1e6:.1f}e6 parameters x 4 B"),
     )
-    size = around((vectors + texts + weights) / GIB, 1.25)
+    size = loosened(around((vectors + texts + weights) / GIB, 1.25), job.tokens_off or 1.0)
     process = constants.find("process-gib").range
     memory = Memory(size, size, size + process, lines, "index", size.mid)
     time = _embedding(job, arch, passage)
@@ -192,5 +261,5 @@ def _embedding(job: Job, arch: Architecture, passage: float) -> Time:
         return Time(None, None, None)
     share = Range(0.7, 1.0, 1.3) if where.gpu == CPU else Range(0.1, 0.3, 0.5)
     speed = rate.times(share).scaled(1 / flops.blocks(arch, passage))
-    hours = exactly(job.corpus_tokens / HOUR).over(speed)
+    hours = loosened(exactly(job.corpus_tokens / HOUR).over(speed), job.tokens_off or 1.0)
     return Time(hours, hours, speed)

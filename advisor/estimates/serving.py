@@ -18,9 +18,11 @@ from advisor.estimates.subject import architecture
 from advisor.job import Job
 from knowledge import constants, methods
 from knowledge.errors import UserError
-from knowledge.quantities import GIB, HOUR, HOURS_A_MONTH, Range, exactly
+from knowledge.quantities import GIB, HOUR, HOURS_A_MONTH, Range, exactly, loosened
 
 PROMPT, ANSWER = 500.0, 150.0
+LINE = "serving: "
+"""What the lines of a month of serving begin with."""
 AT_ONCE = 256
 """Sequences that serving engines put into one pass unless told otherwise.
 
@@ -95,7 +97,7 @@ def replicas(job: Job, requests: float, one: Capacity) -> Range:
     usual = constants.find("traffic-utilisation").range
     use = usual if job.utilisation is None else exactly(job.utilisation)
     in_month = one.per_second.times(use).scaled(HOUR * HOURS_A_MONTH)
-    need = exactly(requests).over(in_month)
+    need = loosened(exactly(requests).over(in_month), job.tokens_off or 1.0)
     return Range(*(float(max(1, ceil(x))) for x in (need.low, need.mid, need.high)))
 
 
@@ -112,7 +114,7 @@ def month(job: Job) -> Served | None:
     gpu_hours = kept.scaled(one.gpus * HOURS_A_MONTH)
     energy = cost.energy(job, gpu_hours)
     bare, as_of = cost.hours(job, gpu_hours, energy)
-    lines = [replace(line, name=f"serving: {line.name}", per="month") for line in bare]
+    lines = [replace(line, name=f"{LINE}{line.name}", per="month") for line in bare]
     why = f"{_kept(kept, one.gpus)} all month; {lines[0].why}"
     return Served(
         lines=(replace(lines[0], why=why), *lines[1:]),
@@ -122,7 +124,7 @@ def month(job: Job) -> Served | None:
 
 def _kept(replicas: Range, gpus: int) -> str:
     """The replicas in words: 1 GPU, 3 GPUs (2 to 8), 2 x 4 GPUs."""
-    each = f" x {gpus} GPUs" if gpus > 1 else " GPU" if replicas.high == 1 else " GPUs"
+    each = f" x {gpus} GPUs" if gpus > 1 else " GPU" if replicas.mid == 1 else " GPUs"
     between = f" ({replicas.low:g} to {replicas.high:g})" if replicas.low < replicas.high else ""
     return f"{replicas.mid:g}{each}{between}"
 

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from advisor.estimates.arithmetic import first
 from advisor.estimates.workload import Workload
 
 
@@ -63,7 +64,7 @@ def unsharded(w: Workload) -> float:
 
     Source: https://arxiv.org/abs/2304.11277, section 3; https://www.deepspeed.ai/docs/config-json/
     """
-    if w.split.weights <= 1 or not w.trains:
+    if first(w.split.weights) <= 1 or not w.trains:
         return 0.0
     n, c = w.numbers, w.counts
     block = c.block / w.split.tensor

@@ -1,6 +1,6 @@
 """From a settled job to what the passes read: which tensors there are, and how large each is."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from math import prod
 
 from msgspec import structs
@@ -10,6 +10,7 @@ from advisor.estimates.arithmetic import first
 from advisor.estimates.parameters import amount, target_sizes
 from advisor.estimates.tape.blocks import MERGED
 from advisor.estimates.tape.changes import Change
+from advisor.estimates.tape.compared import changes
 from advisor.estimates.tape.passes import Peak, Stack
 from advisor.estimates.tape.shape import Shape
 from advisor.estimates.tape.tensors import GRADIENTS
@@ -31,6 +32,7 @@ def shape(w: Workload) -> Shape:
     base = w.trains and w.adapter is None and w.method.trains != "norms"
     code = structs.replace(arch.code, **engine.code)
     everything = base and w.trained_blocks >= w.layers
+    weight = n.compute if n.quantisation else n.weight
     return Shape(
         code=code, kind=arch.kind, norm=arch.norm, order=_order(w),
         gated=arch.gated,
@@ -49,8 +51,8 @@ def shape(w: Workload) -> Shape:
         tied=arch.tied and engine.shares_tied_head,
         learned_positions=arch.positions == "learned", embedding_norm=arch.embedding_norm,
         final_norm=arch.final_norm,
-        weight=n.compute if n.quantisation else n.weight, compute=n.compute,
-        caches_casts=w.split.weights == 1,
+        weight=weight, compute=n.compute,
+        caches_casts=first(w.split.weights) == 1 or weight <= n.compute,
         base=base, norms=base or w.method.trains == "norms", change=_change(w),
         eager=w.attention == "eager", fused_norm=w.fused, fused_mlp=w.fused,
         repeats_kv=engine.repeats_kv, keeps_fused_qkv=engine.keeps_fused_qkv,
@@ -211,7 +213,7 @@ class Sizing:
             without: the others keep nothing that grows with this name.
         """
         self.named, self.kept, self.trained, self.without = named, kept, trained, without
-        self._others: dict[tuple[str, int], float] = {}
+        self._others: dict[tuple[str, int], tuple[float, float]] = {}
 
     def of(self, symbol: str) -> float:
         """The size that a symbol stands for."""
@@ -219,15 +221,36 @@ class Sizing:
             self.named[symbol] = sized(symbol, self.named)
         return self.named[symbol]
 
-    def total(self, peak: Peak) -> float:
-        """A moment's bytes, gradients of parameters at the format they are computed in."""
-        whole = sum(per * self.of(symbol) for (_, symbol), per in peak.live.items() if per)
-        for name, others in peak.others.items():
-            key = (name, id(others))
-            if key not in self._others:
-                self._others[key] = sum(size for _, size in self._of_others(name, others))
-            whole += self._others[key]
-        return whole
+    def totals(self, peaks: Sequence[Peak]) -> Iterator[tuple[float, float]]:
+        """Each moment's bytes: gradients of parameters in the format they are computed in, and
+        all else before them.
+
+        Off by: rounding, as each is reckoned from the one before.
+        """
+        rest = grads = 0.0
+        for changed in changes(peaks):
+            for symbol, per in changed.live:
+                rest += per * self.of(symbol)
+            for symbol, per in changed.gradients:
+                grads += per * self.of(symbol)
+            for sign, moved in ((-1.0, changed.gone), (1.0, changed.come)):
+                for name, others in moved:
+                    one, other = self._whole(name, others)
+                    rest += sign * one
+                    grads += sign * other
+            yield rest, grads
+
+    def _whole(self, name: str, others: Mapping[tuple[str, str], float]) -> tuple[float, float]:
+        key = (name, id(others))
+        if key not in self._others:
+            rest = grads = 0.0
+            for line, size in self._of_others(name, others):
+                if line == GRADIENTS:
+                    grads += size
+                else:
+                    rest += size
+            self._others[key] = (rest, grads)
+        return self._others[key]
 
     def lines(self, peak: Peak) -> dict[str, float]:
         """A moment's bytes, line by line."""

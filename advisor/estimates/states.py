@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from advisor.estimates import sharding
+from advisor.estimates.arithmetic import first, said
 from advisor.estimates.workload import Workload
 from knowledge.methods import Extra
 
@@ -89,8 +90,8 @@ def static(w: Workload, stage: str) -> Iterator[Part]:
             f"{held.linears / 1e9:.3g}e9 quantised x {n.quantisation.bits / 8:.4g} B, "
             f"the rest x {n.unquantised:g} B"
         )
-    if w.split.weights > 1:
-        why += f" / {w.split.weights:g} ranks"
+    if first(w.split.weights) > 1:
+        why += f" / {said(w.split.weights)} ranks"
     yield Part("weights", weights(w, stage), why, QLORA if n.quantisation else "")
     base = trained(w, stage)
     if w.counts.copies:
@@ -118,8 +119,8 @@ def _states_why(w: Workload, base: float) -> str:
     words = f"{base / 1e6:.4g}e6 x {n.states:.4g} B" if base else ""
     if w.counts.added:
         words += f"{' + ' if words else ''}{w.counts.added / 1e6:.4g}e6 x {n.added_states:.4g} B"
-    if w.split.states > 1:
-        words += f" / {w.split.states:g} ranks"
+    if first(w.split.states) > 1:
+        words += f" / {said(w.split.states)} ranks"
     return words or "nothing trains"
 
 

@@ -1,9 +1,9 @@
-"""Memory of many batches and lengths of one job at once: the same formulas on arrays.
+"""Memory of many batches, lengths and counts of GPUs at once: the same formulas on arrays.
 
-The only module of the estimates that needs numpy.
+With `catalogue` and `fitting`, which use it, the only modules of the estimates that need numpy.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -50,10 +50,29 @@ def memory(job: Job, *, micro_batch: Array, seq_len: Array) -> Swept:
         raise UserError("a sweep needs at least one configuration, batches and lengths from 1 on")
     out = Swept(*(np.empty((3, len(batch))) for _ in Swept._fields))
     for w, at in _parts(job, batch, length):
-        swept = _swept(np, w)
+        swept = _swept(np, w, len(at))
         for field, values in zip(out, swept, strict=True):
             field[:, at] = values
     return out
+
+
+def over_gpus(job: Job, counts: Sequence[int]) -> Swept:
+    """Memory of one GPU for each count of them, with all that a job has sharded over them.
+
+    Args:
+        job: one that trains; its own n_gpus and sharding do not count.
+        counts: GPUs, each 2 or more.
+    Raises:
+        UserError: the job contradicts itself.
+    """
+    import numpy as np
+
+    one = settled(msgspec.structs.replace(job, n_gpus=2, sharding="fsdp", dp=None, tp=None))
+    ranks = np.asarray(counts, dtype=float)
+    split = msgspec.structs.replace(
+        one.split, gpus=ranks, data=ranks, weights=ranks, gradients=ranks, states=ranks
+    )
+    return _swept(np, msgspec.structs.replace(one, split=split), len(ranks))
 
 
 def _parts(job: Job, batch: Array, length: Array) -> Iterator[tuple[Workload, Array]]:
@@ -78,22 +97,24 @@ def _parts(job: Job, batch: Array, length: Array) -> Iterator[tuple[Workload, Ar
             )
 
 
-def _swept(np: Any, w: Workload) -> Swept:
-    count = np.size(w.span)
+def _swept(np: Any, w: Workload, count: int) -> Swept:
     best = np.full(count, -1.0)
     allocated = np.zeros((3, count))
     for moment in moments(w):
         figure = np.zeros((3, count))
+        sorts: dict[str, Any] = {}
         for part in moment.parts:
-            ends = spread(w, part.sort)
+            sorts[part.sort] = sorts.get(part.sort, 0.0) + part.size
+        for sort, held in sorts.items():
+            ends = spread(w, sort)
             for row, factor in enumerate((ends.low, ends.mid, ends.high)):
-                figure[row] += factor * part.size
-        size = sum(part.size for part in moment.parts)
+                figure[row] += factor * held
+        size = sum(sorts.values())
         larger = size > best
         allocated = np.where(larger, figure, allocated)
         best = np.where(larger, size, best)
     allocated = allocated / GIB
-    held, beside = constants.find("reserved").range, outside(w)
-    reserved = allocated * np.array([[held.low], [held.mid], [held.high]])
+    gaps, beside = constants.find("reserved").range, outside(w)
+    reserved = allocated * np.array([[gaps.low], [gaps.mid], [gaps.high]])
     card = reserved + np.array([[beside.low], [beside.mid], [beside.high]])
     return Swept(allocated, reserved, card)

@@ -5,6 +5,7 @@ from math import ceil
 from typing import Any
 
 from advisor.estimates.records import Estimate
+from advisor.estimates.subject import architecture
 from advisor.validate import subject
 from advisor.validate.memory import METHODS
 from advisor.validate.prediction import Predict, asked, predicted, present
@@ -16,9 +17,16 @@ from knowledge.quantities import HOUR, Range, exactly
 
 FLAT = (0.35, 0.50)
 """Shares of the peak that rules of thumb assume; they stand beside the estimate."""
+SUGGESTED = 0.5
+"""The efficiency that a known tool suggests for large training; its own operations are counted.
+
+Source: https://github.com/cli99/llm-analysis, README: "How to Set FLOPS and Memory Efficiency".
+"""
 USUAL_SECONDS = 30 * 24 * HOUR
 """How long a run is taken to last where its GPUs are not counted: a month."""
 NODE = 8
+TOOL_SPAN = 2048
+"""Tokens of a sequence where a row does not say: what most of these runs read."""
 EXAMPLES = ("sft", "full-ft", "lora", "qlora")
 """Methods of runs on conversations and instructions, which published runs seldom packed."""
 FORMATS = {"bf16": "bf16", "amp_bf16": "bf16", "fp16": "fp16", "fp32": "fp32"}
@@ -31,7 +39,8 @@ def runs(rows: Iterable[RunRow], predict: Predict = predicted) -> Report:
     return report(
         "runs",
         [_row(row, *_asked(row, predict)) for row in listed],
-        {f"6ND at {share:.0%} of the peak": _flat(listed, share) for share in FLAT},
+        {f"6ND at {share:.0%} of the peak": _flat(listed, share) for share in FLAT}
+        | {f"llm-analysis at {SUGGESTED:.0%}, as it suggests": _tool(listed)},
     )
 
 
@@ -111,6 +120,32 @@ def _rule(row: RunRow, share: float) -> Range | None:
     if peak is None or size is None or row.tokens is None:
         return None
     return exactly(6 * size * row.tokens / (peak * share) / HOUR)
+
+
+def _tool(rows: Sequence[RunRow]) -> list[Row]:
+    """The runs as llm-analysis 0.2.2 predicts them at the efficiency that it suggests."""
+    return [_row(row, figure, _why(figure)) for row in rows for figure in [_suggested(row)]]
+
+
+def _suggested(row: RunRow) -> Range | None:
+    """GPU-hours by its count of operations: a matrix of four widths in each half of an MLP,
+    whatever the model has, and attention over all pairs of positions.
+
+    Source: https://arxiv.org/abs/2104.04473, section 5.1, whose count it uses.
+    """
+    card = gpus.nearest(row.gpu)
+    peak = (card.peak("bf16") or card.peak("fp16")) if card else None
+    if peak is None or row.tokens is None:
+        return None
+    try:
+        arch = architecture(subject.of_size(row.model, row.params, row.active_params))
+    except UserError:
+        return None
+    span, wide = number(row.seq_len) or TOOL_SPAN, float(arch.hidden)
+    active = arch.experts.active if arch.experts is not None else 1
+    block = (4 + 4 * arch.kv_heads / arch.heads + 16 * active) * wide**2 + 4 * span * wide
+    forward = arch.layers * block + 2 * wide * arch.vocab
+    return exactly(3 * forward * row.tokens / (peak * SUGGESTED) / HOUR)
 
 
 def _why(figure: Range | None) -> str | None:

@@ -3,11 +3,16 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from advisor import tokens
+from advisor.estimates import estimate
 from advisor.job import settled
 from knowledge import SAMPLES, token_rates
 from knowledge.errors import UserError
+from knowledge.quantities import Range, exactly, loosened
 
 PROSE = "The river is wide here and the ferry that takes you over it was built by my uncle. " * 20
 GERMAN = "Der Fluss ist hier breit, und die Fähre zum anderen Ufer baute einst mein Onkel. " * 20
@@ -90,3 +95,47 @@ def test_a_file_fills_in_what_the_job_does_not_say() -> None:
     assert rag.corpus_tokens == folder.tokens.mid
     cpt = tokens.having(settled({"model": "llama-3.1-8b", "method": "cpt"}), folder)
     assert cpt.tokens == folder.tokens.mid
+
+
+WORK = {
+    "lora": {"model": "llama-3.1-8b", "method": "lora", "gpu": "H100-SXM-80GB", "seq_len": 512},
+    "hosted": {"model": "ft:gpt-4.1-mini-2025-04-14", "method": "lora"},
+    "prompt": {"model": "gpt-5-mini", "method": "prompt", "tokens_out": 100, "requests": 100},
+    "rag": {"model": "gpt-5-mini", "method": "rag", "corpus_tokens": None, "requests": 0},
+    "serve": {"model": "llama-3.1-8b", "method": "prompt", "gpu": "L40S", "requests": 9_000_000},
+}
+
+
+@pytest.mark.parametrize("name", WORK)
+def test_estimated_counts_widen_time_and_money_and_real_ones_do_not(name: str) -> None:
+    job = settled(WORK[name])
+    each = Range(0.6e6, 1e6, 1.5e6)
+    guessed = tokens.Count(each, 2500, 10**6, "estimated", "prose", raw=name == "rag")
+    known = replace(guessed, tokens=exactly(1e6), how="counted")
+    wide, narrow = (estimate(tokens.having(job, count)) for count in (guessed, known))
+    assert guessed.off == pytest.approx(1 / 0.6) and known.off == 1.0
+    pairs = [(wide.money.usd, narrow.money.usd)]
+    if name in ("lora", "rag"):
+        assert wide.time and narrow.time
+        pairs.append((wide.time.wall_hours, narrow.time.wall_hours))
+    for one, other in pairs:
+        assert one and other and one.mid == pytest.approx(other.mid)
+        assert one.low < other.low or name == "serve"  # there is no less than one GPU
+        assert one.high > other.high
+
+
+def test_what_a_job_says_of_its_tokens_stays() -> None:
+    job = settled({"model": "llama-3.1-8b", "method": "lora", "tokens_per_example": 100})
+    guessed = tokens.Count(Range(0.5, 1, 2), 10, 100, "estimated", "prose")
+    assert tokens.having(job, guessed).tokens_off is None
+
+
+@given(st.floats(0.01, 1.0), st.floats(1.0, 100.0), st.floats(1.0, 50.0), st.floats(1.0, 3.0))
+def test_a_loosened_range_holds_the_one_it_was(
+    low: float, high: float, off: float, more: float
+) -> None:
+    range_ = Range(low, 1.0, high)
+    wider = loosened(range_, off)
+    assert wider.low <= low * (1 + 1e-9) and wider.high >= high * (1 - 1e-9)
+    assert loosened(range_, off * more).high >= wider.high
+    assert wider.high <= high * off * (1 + 1e-9) and wider.low >= low / off * (1 - 1e-9)

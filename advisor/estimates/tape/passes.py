@@ -5,7 +5,7 @@ multiples. Of the backward passes of equal blocks the first and the last may be 
 is alive between them changes by the same amount from block to block.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -303,34 +303,3 @@ class _Pass:
 
 def _difference(after: Amounts, before: Amounts) -> Amounts:
     return {k: v for k in after if abs(v := after[k] - before.get(k, 0.0)) > 1e-9}
-
-
-_MAXIMA: dict[int, tuple[object, tuple[Peak, ...]]] = {}
-
-
-def undominated(peaks: Iterable[Peak]) -> tuple[Peak, ...]:
-    """The moments that are not below another one in everything, whatever the sizes are."""
-    if id(peaks) not in _MAXIMA or _MAXIMA[id(peaks)][0] is not peaks:
-        listed = list(peaks)
-        flat = [_flat(peak) for peak in listed]
-        keep: list[int] = []
-        for i, own in enumerate(flat):
-            if not any(_covers(flat[j], own) for j in keep):
-                keep = [*(j for j in keep if not _covers(own, flat[j])), i]
-        _MAXIMA[id(peaks)] = (peaks, tuple(listed[i] for i in keep))
-    return _MAXIMA[id(peaks)][1]
-
-
-def _flat(peak: Peak) -> Mapping[tuple[str, str, bool], float]:
-    total: dict[tuple[str, str, bool], float] = {}
-    for name, amounts in (("", peak.live), *peak.others.items()):
-        for (line, symbol), size in amounts.items():
-            key = (name, symbol, line == GRADIENTS)
-            total[key] = total.get(key, 0.0) + size
-    return total
-
-
-def _covers(
-    big: Mapping[tuple[str, str, bool], float], small: Mapping[tuple[str, str, bool], float]
-) -> bool:
-    return all(big.get(key, 0.0) >= size - 1e-9 for key, size in small.items())

@@ -42,14 +42,14 @@ def test_a_sweep_is_hundreds_of_times_faster_than_the_loop() -> None:
     count = 200_000
     batch, length = dice.integers(1, 65, count), dice.integers(80, 8000, count)
     bill(job)
-    begun = time.perf_counter()
+    begun = time.process_time()
     sweep.memory(job, micro_batch=batch, seq_len=length)
-    swept = (time.perf_counter() - begun) / count
-    begun = time.perf_counter()
+    swept = (time.process_time() - begun) / count
+    begun = time.process_time()
     for i in range(200):
         bill(replace(job, micro_batch=int(batch[i]), seq_len=int(length[i])))
-    # Five hundred times as measured; a busy machine gets leeway.
-    assert (time.perf_counter() - begun) / 200 > 100 * swept
+    # About five hundred times as measured (benchmarks/memory_sweep.py).
+    assert (time.process_time() - begun) / 200 > 200 * swept
 
 
 def test_nothing_to_sweep_is_said() -> None:
