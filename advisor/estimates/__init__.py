@@ -8,6 +8,7 @@ from advisor.estimates.records import Estimate, Memory
 from advisor.estimates.settling import settled
 from advisor.job import Job
 from knowledge import methods
+from knowledge.errors import UserError
 
 __all__ = ["Estimate", "bill", "estimate"]
 
@@ -19,6 +20,8 @@ def estimate(job: Job) -> Estimate:
         UserError: the job contradicts itself, or names what is not known.
     """
     method = methods.find(job.method)
+    if not method.phases:
+        raise UserError(f"{method.id} runs no model: there is nothing to estimate; run its plan")
     if "requests" in method.phases:
         return requests.estimate(job, method)
     if hosted.trains(job, method):

@@ -76,7 +76,7 @@ def run(step: Step, settings: Settings, context: Context) -> StepResult:
             shutil.rmtree(work, ignore_errors=True)
         shutil.rmtree(beside, ignore_errors=True)
         sieves = _sieves(step.data.test, settings)
-        ledger = sifted(_source(step), sieves, settings.separator, context, work)
+        ledger = sifted(_source(step), sieves, settings, context, work)
         beside.mkdir(parents=True)
         try:
             written = published(work, beside, settings, context.seed, ledger)

@@ -11,6 +11,7 @@ from typing import IO
 import msgspec
 
 from backends.base import Context
+from backends.curation import Settings
 from backends.curation.corpus import Line
 from backends.curation.reading import Raw, raw_documents
 from backends.curation.records import Doc, Drop, Ledger
@@ -34,9 +35,7 @@ class State(msgspec.Struct):
     ledger: Ledger = msgspec.field(default_factory=Ledger)
 
 
-def sifted(
-    source: str, sieves: Sieves, separator: str | None, context: Context, work: Path
-) -> Ledger:
+def sifted(source: str, sieves: Sieves, settings: Settings, context: Context, work: Path) -> Ledger:
     """Run the first pass, or what is left of it; the counts of all of it.
 
     Raises:
@@ -48,7 +47,7 @@ def sifted(
     if state.done:
         return state.ledger
     try:
-        _pass(source, sieves, separator, context, work, state)
+        _pass(source, sieves, settings, context, work, state)
     except OSError as error:
         raise UserError(
             f"cannot write in {str(work)!r}: {error.strerror}; make room and run with --resume"
@@ -57,13 +56,13 @@ def sifted(
 
 
 def _pass(
-    source: str, sieves: Sieves, separator: str | None, context: Context, work: Path, state: State
+    source: str, sieves: Sieves, settings: Settings, context: Context, work: Path, state: State
 ) -> None:
     _cut_back(work, state)
-    docs = _numbered(source, separator, state)
+    docs = _numbered(source, settings.separator, state)
     with (
         (work / SURVIVORS).open("ab") as survivors,
-        Sketcher(work / SKETCHES, append=True) as sketcher,
+        Sketcher(work / SKETCHES, settings.run_words, append=True) as sketcher,
     ):
         context.progress.start("sifting", 0, "documents")
         for number, batch in enumerate(batches(docs), start=1):

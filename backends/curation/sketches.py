@@ -1,9 +1,9 @@
 """Sketches of texts on disk: what near copies are found by, at a few hundred bytes a text.
 
-Each run of five words is hashed once. The 32 highest bits are the text's set, kept sorted; the
-lowest hash in each of 256 equal parts of their range is the text's sketch, as one permutation
-gives it, with empty parts filled from the next full one. Sources: Broder 1997,
-https://doi.org/10.1109/SEQUEN.1997.666900 (resemblance); Li, Owen and Zhang 2012,
+Each run of five words (or as many as asked for) is hashed once. The 32 highest bits are the
+text's set, kept sorted; the lowest hash in each of 256 equal parts of their range is the text's
+sketch, as one permutation gives it, with empty parts filled from the next full one. Sources:
+Broder 1997, https://doi.org/10.1109/SEQUEN.1997.666900 (resemblance); Li, Owen and Zhang 2012,
 https://arxiv.org/abs/1208.1259 (one permutation); Shrivastava and Li 2014,
 https://arxiv.org/abs/1406.4784 (empty parts).
 """
@@ -34,7 +34,14 @@ class Sketcher:
     keys of the bands (`BANDS` a text), `texts.u64` a hash of all words that equal texts share.
     """
 
-    def __init__(self, folder: Path, *, append: bool = False) -> None:
+    def __init__(self, folder: Path, run: int = RUN, *, append: bool = False) -> None:
+        """A writer of sketches.
+
+        Args:
+            run: words that are hashed together; fewer find copies among short records.
+            append: go on after what is there.
+        """
+        self._run = run
         folder.mkdir(parents=True, exist_ok=True)
         self._files = [(folder / name).open("ab" if append else "wb") for name in FILES]
 
@@ -55,7 +62,7 @@ class Sketcher:
         if not texts:
             return
         words = words_of(texts)
-        sets, sizes = sets_of(words, len(texts))
+        sets, sizes = sets_of(words, len(texts), self._run)
         columns: tuple[NDArray[Any], ...] = (
             sets,
             sizes.astype(np.uint32),
@@ -72,9 +79,11 @@ class Sketcher:
         return [file.tell() for file in self._files]
 
 
-def sets_of(words: Words, count: int) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
+def sets_of(
+    words: Words, count: int, run: int = RUN
+) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
     """The sorted sets of hashed runs of `count` texts, one after another, and their sizes."""
-    runs, of = runs_of(words, RUN)
+    runs, of = runs_of(words, run)
     keys = (of.astype(np.uint64) << np.uint64(32)) | (runs >> np.uint64(32))
     keys.sort()
     keys = keys[np.flatnonzero(np.diff(keys, prepend=~keys[:1]))]

@@ -58,7 +58,7 @@ def test_tasks_together_keep_what_one_process_keeps(source: Path, tmp_path: Path
     work, alone = tmp_path / "work", tmp_path / "alone"
     alone.mkdir()
     settings = Settings(validation=0.0)
-    ledger = sifted(str(source), Sieves(settings), None, Context(folder=tmp_path), work)
+    ledger = sifted(str(source), Sieves(settings), settings, Context(folder=tmp_path), work)
     published(work, alone, settings, 13, ledger)
     single = {line.id: line.text for line in corpus.lines(corpus.curated_parts(alone)[0])}
     assert len(files) == 3
