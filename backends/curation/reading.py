@@ -143,12 +143,21 @@ def _of_cells(cells: Any, name: str, number: int, how: How) -> Raw | Unread:
     if not isinstance(cells, dict):
         return Unread(place, "a row that is no object")
     if how.rows_whole:
-        return Raw(place, "\n".join(cell for cell in cells.values() if isinstance(cell, str)))
+        return Raw(place, "\n".join(_strings(cells)))
     text = next((cells[one] for one in TEXT_COLUMNS if isinstance(cells.get(one), str)), None)
     if text is None:
         return Unread(place, f"a row without a text ({', '.join(TEXT_COLUMNS)})")
     key = next((cells[one] for one in ID_COLUMNS if cells.get(one) not in (None, "")), number)
     return Raw(f"{name}#{key}", text)
+
+
+def _strings(value: Any) -> Iterator[str]:
+    """The strings in a row, those in lists and objects too."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list | tuple):
+        for one in value.values() if isinstance(value, dict) else value:
+            yield from _strings(one)
 
 
 def _parquet(path: Path, name: str, how: How) -> Found:

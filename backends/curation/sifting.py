@@ -6,7 +6,7 @@ to there and goes on with the next document, so nothing is lost and nothing come
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 import msgspec
 
@@ -17,47 +17,62 @@ from backends.curation.reading import Raw, raw_documents
 from backends.curation.records import Doc, Drop, Ledger
 from backends.curation.sieves import READ, Sieves, batches
 from backends.curation.sketches import FILES, Sketcher
-from knowledge.errors import UserError
+from backends.training.meter import Meter
 
 SURVIVORS = "survivors.jsonl"
 SKETCHES = "sketches"
 STATE = "state.json"
-CHECKPOINT = 16  # batches
+CHECKPOINT = 2  # batches
 
 
 class State(msgspec.Struct):
-    """How far the first pass got: documents taken, sizes of the files, the counts."""
+    """How far the first pass got: documents taken, sizes of the files, the counts, what it took."""
 
     taken: int = 0
     survivors: int = 0
     sizes: list[int] = msgspec.field(default_factory=lambda: [0] * len(FILES))
     done: bool = False
+    seconds: float = 0.0
+    peak_bytes: int = 0
     ledger: Ledger = msgspec.field(default_factory=Ledger)
 
 
-def sifted(source: str, sieves: Sieves, settings: Settings, context: Context, work: Path) -> Ledger:
+def sifted(
+    source: str, sieves: Sieves, settings: Settings, context: Context, work: Path, meter: Meter
+) -> Ledger:
     """Run the first pass, or what is left of it; the counts of all of it.
 
     Raises:
         Interrupted: the user asked to stop; what was done is kept.
         UserError: the disk is full (what was done is kept), or the path is not there.
     """
-    work.mkdir(parents=True, exist_ok=True)
     state = _held(work) if context.resume else State()
-    if state.done:
-        return state.ledger
-    try:
-        _pass(source, sieves, settings, context, work, state)
-    except OSError as error:
-        raise UserError(
-            f"cannot write in {str(work)!r}: {error.strerror}; make room and run with --resume"
-        ) from None
+    meter.carry(state.seconds, state.peak_bytes)
+    if not state.done:
+        work.mkdir(parents=True, exist_ok=True)
+        _pass(source, sieves, settings, context, _Pass(work, state, meter))
     return state.ledger
 
 
-def _pass(
-    source: str, sieves: Sieves, settings: Settings, context: Context, work: Path, state: State
-) -> None:
+class _Pass(NamedTuple):
+    work: Path
+    state: State
+    meter: Meter
+
+    def save(self, survivors: IO[bytes], sketcher: Sketcher) -> None:
+        """Everything to disk, then the state that says so."""
+        work, state, meter = self
+        survivors.flush()
+        state.survivors = survivors.tell()
+        state.sizes = sketcher.flush()
+        state.seconds, state.peak_bytes = meter.seconds, meter.peak_bytes
+        beside = work / f".{STATE}.new"
+        beside.write_bytes(msgspec.json.encode(state))
+        beside.replace(work / STATE)
+
+
+def _pass(source: str, sieves: Sieves, settings: Settings, context: Context, this: _Pass) -> None:
+    work, state = this.work, this.state
     _cut_back(work, state)
     docs = _numbered(source, settings.separator, state)
     with (
@@ -69,12 +84,12 @@ def _pass(
             left = sieves.sifted(batch, state.ledger)
             _write(left, survivors)
             sketcher.add([doc.text for doc in left])
-            context.progress.advance(state.taken, kept=state.survivors)
+            context.progress.advance(state.taken, kept=sketcher.texts)
             if number % CHECKPOINT == 0:
-                _save(work, state, survivors, sketcher)
+                this.save(survivors, sketcher)
                 context.check_stop(f"after {state.taken:,} documents")
         state.done = True
-        _save(work, state, survivors, sketcher)
+        this.save(survivors, sketcher)
 
 
 def _numbered(source: str, separator: str | None, state: State) -> Iterator[Doc]:
@@ -100,15 +115,6 @@ def _write(docs: Iterable[Doc], file: IO[bytes]) -> None:
     encode = msgspec.json.Encoder().encode
     for doc in docs:
         file.write(encode(Line(doc.name, doc.text, doc.language)) + b"\n")
-
-
-def _save(work: Path, state: State, survivors: IO[bytes], sketcher: Sketcher) -> None:
-    survivors.flush()
-    state.survivors = survivors.tell()
-    state.sizes = sketcher.flush()
-    beside = work / f".{STATE}.new"
-    beside.write_bytes(msgspec.json.encode(state))
-    beside.replace(work / STATE)
 
 
 def _held(work: Path) -> State:

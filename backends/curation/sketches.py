@@ -42,6 +42,7 @@ class Sketcher:
             append: go on after what is there.
         """
         self._run = run
+        self.texts = 0
         folder.mkdir(parents=True, exist_ok=True)
         self._files = [(folder / name).open("ab" if append else "wb") for name in FILES]
 
@@ -61,6 +62,7 @@ class Sketcher:
         """Append texts; memory is that of the batch, so give a few megabytes at a time."""
         if not texts:
             return
+        self.texts += len(texts)
         words = words_of(texts)
         sets, sizes = sets_of(words, len(texts), self._run)
         columns: tuple[NDArray[Any], ...] = (
