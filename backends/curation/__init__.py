@@ -63,6 +63,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     validation: Annotated[
         float, Meta(ge=0.0, le=0.5, description="share of the documents held back")
     ] = 0.05
+    workers: Annotated[
+        int, Meta(ge=1, le=256, description="processes that sift; the corpus is the same")
+    ] = 1
     file_megabytes: Annotated[
         int, Meta(ge=1, le=4096, description="size of one file of the corpus")
     ] = 256

@@ -5,6 +5,7 @@ to there and goes on with the next document, so nothing is lost and nothing come
 """
 
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -15,8 +16,9 @@ from backends.curation import Settings
 from backends.curation.corpus import Line
 from backends.curation.reading import Raw, raw_documents
 from backends.curation.records import Doc, Drop, Ledger
-from backends.curation.sieves import READ, Sieves, batches
+from backends.curation.sieves import BATCH_BYTES, BATCH_DOCUMENTS, READ, Sieves
 from backends.curation.sketches import FILES, Sketcher
+from backends.curation.workers import Batch, in_order
 from backends.training.meter import Meter
 
 SURVIVORS = "survivors.jsonl"
@@ -74,16 +76,18 @@ class _Pass(NamedTuple):
 def _pass(source: str, sieves: Sieves, settings: Settings, context: Context, this: _Pass) -> None:
     work, state = this.work, this.state
     _cut_back(work, state)
-    docs = _numbered(source, settings.separator, state)
+    batches = _batches(source, settings.separator, state.taken)
     with (
         (work / SURVIVORS).open("ab") as survivors,
-        Sketcher(work / SKETCHES, settings.run_words, append=True) as sketcher,
+        Sketcher(work / SKETCHES, append=True) as sketcher,
+        closing(in_order(batches, sieves, settings)) as done,
     ):
         context.progress.start("sifting", 0, "documents")
-        for number, batch in enumerate(batches(docs), start=1):
-            left = sieves.sifted(batch, state.ledger)
-            _write(left, survivors)
-            sketcher.add([doc.text for doc in left])
+        for number, one in enumerate(done, start=1):
+            _write(one.docs, survivors)
+            sketcher.write(one.columns)
+            state.taken = one.taken
+            state.ledger.merge(one.ledger)
             context.progress.advance(state.taken, kept=sketcher.texts)
             if number % CHECKPOINT == 0:
                 this.save(survivors, sketcher)
@@ -92,23 +96,27 @@ def _pass(source: str, sieves: Sieves, settings: Settings, context: Context, thi
         this.save(survivors, sketcher)
 
 
-def _numbered(source: str, separator: str | None, state: State) -> Iterator[Doc]:
+def _batches(source: str, separator: str | None, before: int) -> Iterator[Batch]:
     """The raw documents after those taken before; what cannot be read is counted here."""
-    before = state.taken
+    batch, held, number = Batch(before, [], Ledger()), 0, 0
     for number, found in enumerate(raw_documents(source, separator), start=1):
         if number <= before:
             continue
-        state.taken = number
         if isinstance(found, Raw):
             doc = Doc(found.name, found.text)
-            state.ledger.read.add(len(doc.text.encode("utf-8", "replace")))
-            if found.recoded:
-                state.ledger.tally(READ).changed += 1
-            state.ledger.keep(doc, READ)
-            yield doc
+            batch.ledger.read.add(len(doc.text.encode("utf-8", "replace")))
+            batch.ledger.tally(READ).changed += found.recoded
+            batch.ledger.keep(doc, READ)
+            batch.docs.append(doc)
+            held += len(doc.text)
         else:
-            state.ledger.read.add(0)
-            state.ledger.drop(Doc(found.name, ""), Drop(READ, found.reason))
+            batch.ledger.read.add(0)
+            batch.ledger.drop(Doc(found.name, ""), Drop(READ, found.reason))
+        if held >= BATCH_BYTES or batch.ledger.read.documents >= BATCH_DOCUMENTS:
+            yield batch._replace(taken=number)
+            batch, held = Batch(number, [], Ledger()), 0
+    if batch.ledger.read.documents:
+        yield batch._replace(taken=number)
 
 
 def _write(docs: Iterable[Doc], file: IO[bytes]) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from hashlib import blake2b
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,15 @@ PARTS = 2**PARTS_BITS
 ROWS = 5  # of the sketch in one band: two texts of resemblance s share one with s**5
 BANDS = PARTS // ROWS  # at 0.7 a pair misses all 51 bands once in 12,000 times
 FILES = ("runs.u32", "sizes.u32", "bands.u64", "texts.u64")
+
+
+class Columns(NamedTuple):
+    """What the files hold of a batch of texts, in their order."""
+
+    sets: NDArray[np.uint32]
+    sizes: NDArray[np.uint32]
+    bands: Numbers
+    whole: Numbers
 
 
 class Sketcher:
@@ -60,18 +69,13 @@ class Sketcher:
 
     def add(self, texts: Sequence[str]) -> None:
         """Append texts; memory is that of the batch, so give a few megabytes at a time."""
-        if not texts:
-            return
-        self.texts += len(texts)
-        words = words_of(texts)
-        sets, sizes = sets_of(words, len(texts), self._run)
-        columns: tuple[NDArray[Any], ...] = (
-            sets,
-            sizes.astype(np.uint32),
-            bands_of(sets, sizes),
-            _whole(words, texts),
-        )
-        for file, column in zip(self._files, columns, strict=True):
+        self.write(columns_of(texts, self._run))
+
+    def write(self, columns: Columns) -> None:
+        """Append what `columns_of` made of texts, perhaps in another process."""
+        self.texts += len(columns.sizes)
+        arrays: tuple[NDArray[Any], ...] = columns
+        for file, column in zip(self._files, arrays, strict=True):
             file.write(column.astype(column.dtype.newbyteorder("<")).tobytes())
 
     def flush(self) -> list[int]:
@@ -79,6 +83,13 @@ class Sketcher:
         for file in self._files:
             file.flush()
         return [file.tell() for file in self._files]
+
+
+def columns_of(texts: Sequence[str], run: int = RUN) -> Columns:
+    """The sketches of texts. Shapes: (runs,), (texts,), (texts, BANDS), (texts,)."""
+    words = words_of(texts)
+    sets, sizes = sets_of(words, len(texts), run)
+    return Columns(sets, sizes.astype(np.uint32), bands_of(sets, sizes), _whole(words, texts))
 
 
 def sets_of(

@@ -87,6 +87,19 @@ def by_step(folder: Path) -> dict[str, dict[str, Any]]:
     return {line["step"]: line for line in told(folder)["steps"]}
 
 
+def test_more_processes_make_the_same_corpus(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sifting, "BATCH_DOCUMENTS", 7)
+    found = texts(60)
+    source = write_jsonl(tmp_path / "raw.jsonl", [*found, found[3], "", found[9].upper()])
+    run(step(source, validation=0.2), tmp_path / "one")
+    run(step(source, validation=0.2, workers=2), tmp_path / "two")
+    for name in ("train-00000.jsonl", "validation-00000.jsonl", "report.json"):
+        one, two = (tmp_path / folder / "corpus" / name for folder in ("one", "two"))
+        assert one.read_bytes() == two.read_bytes()
+
+
 FULL = """
 import resource, sys
 from pathlib import Path
@@ -219,7 +232,7 @@ def test_the_same_documents_are_held_back_each_time(tmp_path: Path) -> None:
 def test_a_stopped_curation_goes_on_where_it_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
-    monkeypatch.setattr("backends.curation.sieves.BATCH_DOCUMENTS", 5)
+    monkeypatch.setattr(sifting, "BATCH_DOCUMENTS", 5)
     monkeypatch.setattr(sifting, "CHECKPOINT", 2)
     found = texts(43)
     found += [found[5], found[30]]
