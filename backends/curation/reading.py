@@ -119,12 +119,17 @@ def _rows(path: Path, name: str, how: How) -> Found:
                 continue
             if not line.strip():
                 continue
+            found = _decoded(place, line)
+            if isinstance(found, Unread):
+                yield found
+                continue
             try:
-                cells = msgspec.json.decode(line)
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                cells = msgspec.json.decode(found.text)
+            except (msgspec.DecodeError, RecursionError):
                 yield Unread(place, "broken JSON")
                 continue
-            yield _of_cells(cells, name, number, how)
+            row = _of_cells(cells, name, number, how)
+            yield row._replace(recoded=found.recoded) if isinstance(row, Raw) else row
 
 
 def _lines(file: IO[bytes]) -> Iterator[bytes | None]:

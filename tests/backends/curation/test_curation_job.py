@@ -166,6 +166,16 @@ def test_every_format_gives_its_texts(tmp_path: Path) -> None:
     assert sorted(one for share in shares for one in share) == sorted(found)
 
 
+def test_rows_in_other_encodings_are_read(tmp_path: Path) -> None:
+    rows = ["Grüße über Flüsse und Täler", "Später fällt er wieder"]
+    lines = [json.dumps({"text": row}, ensure_ascii=False) for row in rows]
+    content = b"\xef\xbb\xbf" + lines[0].encode() + b"\n" + lines[1].encode("cp1252") + b"\n"
+    (tmp_path / "a.jsonl").write_bytes(content)
+    first, second = raw_documents(tmp_path / "a.jsonl")
+    assert first == Raw("a.jsonl#1", rows[0])
+    assert second == Raw("a.jsonl#2", rows[1], recoded=True)
+
+
 def test_one_gigantic_line_is_cut_or_left_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
