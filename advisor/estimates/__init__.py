@@ -9,6 +9,7 @@ from advisor.estimates.records import Estimate, Memory
 from advisor.estimates.settling import settled
 from advisor.job import Job
 from knowledge import methods
+from knowledge.errors import UserError
 
 __all__ = ["Estimate", "bill", "estimate"]
 
@@ -23,6 +24,8 @@ def estimate(job: Job, own: Own | None = None) -> Estimate:
         UserError: the job contradicts itself, or names what is not known.
     """
     method = methods.find(job.method)
+    if not method.phases:
+        raise UserError(f"{method.id} runs no model: there is nothing to estimate; run its plan")
     if "requests" in method.phases:
         return requests.estimate(job, method, own)
     if hosted.trains(job, method):

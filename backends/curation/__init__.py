@@ -55,11 +55,17 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ] = "near"
     resemblance: Annotated[
         Annotated[float, Meta(ge=0.5, le=1.0)],
-        Meta(description="shared runs of five words from which two texts are near copies"),
+        Meta(description="share of common runs of words from which two texts are near copies"),
     ] = 0.7
+    run_words: Annotated[
+        int, Meta(ge=1, le=20, description="words in such a run; 1 or 2 for short records")
+    ] = 5
     validation: Annotated[
         float, Meta(ge=0.0, le=0.5, description="share of the documents held back")
     ] = 0.05
+    workers: Annotated[
+        int, Meta(ge=1, le=256, description="processes that sift; the corpus is the same")
+    ] = 1
     file_megabytes: Annotated[
         int, Meta(ge=1, le=4096, description="size of one file of the corpus")
     ] = 256

@@ -23,7 +23,7 @@ from backends.curation.corpus import Line, Writer, evaluation_items, lines
 from backends.curation.reading import Raw, raw_documents
 from backends.curation.records import Doc, Ledger
 from backends.curation.sieves import Sieves, batches
-from backends.curation.sketches import Sketcher
+from backends.curation.sketches import RUN, Sketcher
 
 Where = Literal["here", "slurm", "ray"]
 Documents = Iterator[Document]
@@ -79,13 +79,13 @@ class Sketch(PipelineStep):
     name = "curation: sketch"
     type = "dedup"
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, run_words: int = RUN) -> None:
         super().__init__()
-        self.folder = folder
+        self.folder, self.run_words = folder, run_words
 
     def run(self, data: Documents, rank: int = 0, world_size: int = 1) -> Documents:
         """The documents as they came."""
-        with Sketcher(_of_rank(self.folder, rank)) as sketcher:
+        with Sketcher(_of_rank(self.folder, rank), self.run_words) as sketcher:
             for batch in batches(Doc(one.id, one.text) for one in data):
                 with self.track_time("batch"):
                     sketcher.add([doc.text for doc in batch])
@@ -184,7 +184,7 @@ def stages(
         return [[*sift, Write(corpus, most)]]
     near = settings.duplicates == "near"
     return [
-        [*sift, Sketch(work), Write(survivors, most)],
+        [*sift, Sketch(work, settings.run_words), Write(survivors, most)],
         [Decide(work, near=near, least=settings.resemblance)],
         [ReadBack(survivors), Kept(work), Write(corpus, most)],
     ]

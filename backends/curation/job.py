@@ -71,26 +71,32 @@ def run(step: Step, settings: Settings, context: Context) -> StepResult:
         Interrupted: the user asked to stop; what was sifted is kept for `resume`.
     """
     with Meter() as meter:
-        work, beside = context.folder / WORK, context.folder / f".{FOLDER}.new"
-        if not context.resume:
-            shutil.rmtree(work, ignore_errors=True)
-        shutil.rmtree(beside, ignore_errors=True)
-        sieves = _sieves(step.data.test, settings)
-        ledger = sifted(_source(step), sieves, settings.separator, context, work)
-        beside.mkdir(parents=True)
         try:
-            written = published(work, beside, settings, context.seed, ledger)
-            tokens = _tokens(step, settings, context, beside, written)
+            told = _curate(step, settings, context, meter)
         except OSError as error:
             raise UserError(
-                f"cannot write in {str(beside)!r}: {error.strerror}; make room, run with --resume"
+                f"cannot write in {str(context.folder)!r}: {error.strerror}; "
+                "make room and run with --resume"
             ) from None
-        steps = (READ, *sieves.steps, EXACT_COPIES, NEAR_COPIES)
-        rate = usual_rate(curated_parts(beside)[0])
-        told = report(ledger, steps, written, tokens, rate, _notes(settings))
-        _publish(told, settings, step.name, beside, context.folder / FOLDER)
-        shutil.rmtree(work)
     return _result(step, settings, context, meter, told)
+
+
+def _curate(step: Step, settings: Settings, context: Context, meter: Meter) -> Report:
+    work, beside = context.folder / WORK, context.folder / f".{FOLDER}.new"
+    if not context.resume:
+        shutil.rmtree(work, ignore_errors=True)
+    shutil.rmtree(beside, ignore_errors=True)
+    sieves = _sieves(step.data.test, settings)
+    ledger = sifted(_source(step), sieves, settings, context, work, meter)
+    beside.mkdir(parents=True)
+    written = published(work, beside, settings, context, ledger)
+    tokens = _tokens(step, settings, context, beside, written)
+    rate = usual_rate(curated_parts(beside)[0])
+    steps = (READ, *sieves.steps, EXACT_COPIES, NEAR_COPIES)
+    told = report(ledger, steps, written, tokens, rate, _notes(settings))
+    _publish(told, settings, step.name, beside, context.folder / FOLDER)
+    shutil.rmtree(work)
+    return told
 
 
 def predict(folder: Path, texts: Iterable[str]) -> Iterator[Prediction]:
@@ -156,7 +162,7 @@ def _tokens(
     if not written.train.documents or settings.tokenizer is None:
         return None
     model = step.model and weights.local(step.model, context.artefacts)
-    return tokenised(beside, settings, model, context.progress)
+    return tokenised(beside, settings, model, context)
 
 
 def _notes(settings: Settings) -> list[str]:

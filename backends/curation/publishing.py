@@ -1,12 +1,13 @@
 """The second pass: survivors without copies, split by document, written as the corpus."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from backends.base import Context
 from backends.curation import Settings
 from backends.curation.copies import EXACT, KEPT, Sketches, verdicts
 from backends.curation.corpus import Writer, lines
@@ -18,6 +19,10 @@ EXACT_COPIES, NEAR_COPIES = "exact-copies", "near-copies"
 NAMED = 2**16  # copies whose original is named; of more only the reason is told
 
 
+LOOKED_UP = 1000  # documents between looks at whether to stop
+Item = TypeVar("Item")
+
+
 class Written(NamedTuple):
     """Documents and bytes of the two parts."""
 
@@ -25,14 +30,16 @@ class Written(NamedTuple):
     validation: Counts
 
 
-def published(work: Path, folder: Path, settings: Settings, seed: int, ledger: Ledger) -> Written:
+def published(
+    work: Path, folder: Path, settings: Settings, context: Context, ledger: Ledger
+) -> Written:
     """Write the corpus and count what the copies took out."""
     with Sketches([work / SKETCHES]) as sketches:
         verdict, originals = _verdicts(sketches, settings)
-        held_back = _held_back(sketches, verdict, settings.validation, seed)
+        held_back = _held_back(sketches, verdict, settings.validation, context.seed)
         most = settings.file_megabytes * 2**20
         with Writer(folder, "train", most) as train, Writer(folder, "validation", most) as held:
-            for number, line in enumerate(lines([work / SURVIVORS])):
+            for number, line in enumerate(watched(lines([work / SURVIVORS]), context)):
                 doc = Doc(line.id, line.text, line.language)
                 step = _step(int(verdict[number]))
                 if step is not None:
@@ -42,6 +49,18 @@ def published(work: Path, folder: Path, settings: Settings, seed: int, ledger: L
                     ledger.keep(doc, passed)
                 (held if held_back(number) else train).write(line)
     return Written(Counts(train.documents, train.bytes), Counts(held.documents, held.bytes))
+
+
+def watched(items: Iterable[Item], context: Context) -> Iterator[Item]:
+    """The items, until the user asks to stop; what they were made into is made again on resume.
+
+    Raises:
+        Interrupted: the user asked to stop.
+    """
+    for number, item in enumerate(items):
+        if number % LOOKED_UP == 0:
+            context.check_stop("after all documents were sifted")
+        yield item
 
 
 def _verdicts(sketches: Sketches, settings: Settings) -> tuple[NDArray[np.uint8], dict[int, str]]:

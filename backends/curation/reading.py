@@ -119,12 +119,17 @@ def _rows(path: Path, name: str, how: How) -> Found:
                 continue
             if not line.strip():
                 continue
+            found = _decoded(place, line)
+            if isinstance(found, Unread):
+                yield found
+                continue
             try:
-                cells = msgspec.json.decode(line)
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                cells = msgspec.json.decode(found.text)
+            except (msgspec.DecodeError, RecursionError):
                 yield Unread(place, "broken JSON")
                 continue
-            yield _of_cells(cells, name, number, how)
+            row = _of_cells(cells, name, number, how)
+            yield row._replace(recoded=found.recoded) if isinstance(row, Raw) else row
 
 
 def _lines(file: IO[bytes]) -> Iterator[bytes | None]:
@@ -143,12 +148,21 @@ def _of_cells(cells: Any, name: str, number: int, how: How) -> Raw | Unread:
     if not isinstance(cells, dict):
         return Unread(place, "a row that is no object")
     if how.rows_whole:
-        return Raw(place, "\n".join(cell for cell in cells.values() if isinstance(cell, str)))
+        return Raw(place, "\n".join(_strings(cells)))
     text = next((cells[one] for one in TEXT_COLUMNS if isinstance(cells.get(one), str)), None)
     if text is None:
         return Unread(place, f"a row without a text ({', '.join(TEXT_COLUMNS)})")
     key = next((cells[one] for one in ID_COLUMNS if cells.get(one) not in (None, "")), number)
     return Raw(f"{name}#{key}", text)
+
+
+def _strings(value: Any) -> Iterator[str]:
+    """The strings in a row, those in lists and objects too."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list | tuple):
+        for one in value.values() if isinstance(value, dict) else value:
+            yield from _strings(one)
 
 
 def _parquet(path: Path, name: str, how: How) -> Found:

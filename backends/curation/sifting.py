@@ -5,37 +5,42 @@ to there and goes on with the next document, so nothing is lost and nothing come
 """
 
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 import msgspec
 
 from backends.base import Context
+from backends.curation import Settings
 from backends.curation.corpus import Line
 from backends.curation.reading import Raw, raw_documents
 from backends.curation.records import Doc, Drop, Ledger
-from backends.curation.sieves import READ, Sieves, batches
+from backends.curation.sieves import BATCH_BYTES, BATCH_DOCUMENTS, READ, Sieves
 from backends.curation.sketches import FILES, Sketcher
-from knowledge.errors import UserError
+from backends.curation.workers import Batch, in_order
+from backends.training.meter import Meter
 
 SURVIVORS = "survivors.jsonl"
 SKETCHES = "sketches"
 STATE = "state.json"
-CHECKPOINT = 16  # batches
+CHECKPOINT = 2  # batches
 
 
 class State(msgspec.Struct):
-    """How far the first pass got: documents taken, sizes of the files, the counts."""
+    """How far the first pass got: documents taken, sizes of the files, the counts, what it took."""
 
     taken: int = 0
     survivors: int = 0
     sizes: list[int] = msgspec.field(default_factory=lambda: [0] * len(FILES))
     done: bool = False
+    seconds: float = 0.0
+    peak_bytes: int = 0
     ledger: Ledger = msgspec.field(default_factory=Ledger)
 
 
 def sifted(
-    source: str, sieves: Sieves, separator: str | None, context: Context, work: Path
+    source: str, sieves: Sieves, settings: Settings, context: Context, work: Path, meter: Meter
 ) -> Ledger:
     """Run the first pass, or what is left of it; the counts of all of it.
 
@@ -43,73 +48,81 @@ def sifted(
         Interrupted: the user asked to stop; what was done is kept.
         UserError: the disk is full (what was done is kept), or the path is not there.
     """
-    work.mkdir(parents=True, exist_ok=True)
     state = _held(work) if context.resume else State()
-    if state.done:
-        return state.ledger
-    try:
-        _pass(source, sieves, separator, context, work, state)
-    except OSError as error:
-        raise UserError(
-            f"cannot write in {str(work)!r}: {error.strerror}; make room and run with --resume"
-        ) from None
+    meter.carry(state.seconds, state.peak_bytes)
+    if not state.done:
+        work.mkdir(parents=True, exist_ok=True)
+        _pass(source, sieves, settings, context, _Pass(work, state, meter))
     return state.ledger
 
 
-def _pass(
-    source: str, sieves: Sieves, separator: str | None, context: Context, work: Path, state: State
-) -> None:
+class _Pass(NamedTuple):
+    work: Path
+    state: State
+    meter: Meter
+
+    def save(self, survivors: IO[bytes], sketcher: Sketcher) -> None:
+        """Everything to disk, then the state that says so."""
+        work, state, meter = self
+        survivors.flush()
+        state.survivors = survivors.tell()
+        state.sizes = sketcher.flush()
+        state.seconds, state.peak_bytes = meter.seconds, meter.peak_bytes
+        beside = work / f".{STATE}.new"
+        beside.write_bytes(msgspec.json.encode(state))
+        beside.replace(work / STATE)
+
+
+def _pass(source: str, sieves: Sieves, settings: Settings, context: Context, this: _Pass) -> None:
+    work, state = this.work, this.state
     _cut_back(work, state)
-    docs = _numbered(source, separator, state)
+    batches = _batches(source, settings.separator, state.taken)
     with (
         (work / SURVIVORS).open("ab") as survivors,
         Sketcher(work / SKETCHES, append=True) as sketcher,
+        closing(in_order(batches, sieves, settings)) as done,
     ):
         context.progress.start("sifting", 0, "documents")
-        for number, batch in enumerate(batches(docs), start=1):
-            left = sieves.sifted(batch, state.ledger)
-            _write(left, survivors)
-            sketcher.add([doc.text for doc in left])
-            context.progress.advance(state.taken, kept=state.survivors)
+        for number, one in enumerate(done, start=1):
+            _write(one.docs, survivors)
+            sketcher.write(one.columns)
+            state.taken = one.taken
+            state.ledger.merge(one.ledger)
+            context.progress.advance(state.taken, kept=sketcher.texts)
             if number % CHECKPOINT == 0:
-                _save(work, state, survivors, sketcher)
+                this.save(survivors, sketcher)
                 context.check_stop(f"after {state.taken:,} documents")
         state.done = True
-        _save(work, state, survivors, sketcher)
+        this.save(survivors, sketcher)
 
 
-def _numbered(source: str, separator: str | None, state: State) -> Iterator[Doc]:
+def _batches(source: str, separator: str | None, before: int) -> Iterator[Batch]:
     """The raw documents after those taken before; what cannot be read is counted here."""
-    before = state.taken
+    batch, held, number = Batch(before, [], Ledger()), 0, 0
     for number, found in enumerate(raw_documents(source, separator), start=1):
         if number <= before:
             continue
-        state.taken = number
         if isinstance(found, Raw):
             doc = Doc(found.name, found.text)
-            state.ledger.read.add(len(doc.text.encode("utf-8", "replace")))
-            if found.recoded:
-                state.ledger.tally(READ).changed += 1
-            state.ledger.keep(doc, READ)
-            yield doc
+            batch.ledger.read.add(len(doc.text.encode("utf-8", "replace")))
+            batch.ledger.tally(READ).changed += found.recoded
+            batch.ledger.keep(doc, READ)
+            batch.docs.append(doc)
+            held += len(doc.text)
         else:
-            state.ledger.read.add(0)
-            state.ledger.drop(Doc(found.name, ""), Drop(READ, found.reason))
+            batch.ledger.read.add(0)
+            batch.ledger.drop(Doc(found.name, ""), Drop(READ, found.reason))
+        if held >= BATCH_BYTES or batch.ledger.read.documents >= BATCH_DOCUMENTS:
+            yield batch._replace(taken=number)
+            batch, held = Batch(number, [], Ledger()), 0
+    if batch.ledger.read.documents:
+        yield batch._replace(taken=number)
 
 
 def _write(docs: Iterable[Doc], file: IO[bytes]) -> None:
     encode = msgspec.json.Encoder().encode
     for doc in docs:
         file.write(encode(Line(doc.name, doc.text, doc.language)) + b"\n")
-
-
-def _save(work: Path, state: State, survivors: IO[bytes], sketcher: Sketcher) -> None:
-    survivors.flush()
-    state.survivors = survivors.tell()
-    state.sizes = sketcher.flush()
-    beside = work / f".{STATE}.new"
-    beside.write_bytes(msgspec.json.encode(state))
-    beside.replace(work / STATE)
 
 
 def _held(work: Path) -> State:

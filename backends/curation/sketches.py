@@ -1,9 +1,9 @@
 """Sketches of texts on disk: what near copies are found by, at a few hundred bytes a text.
 
-Each run of five words is hashed once. The 32 highest bits are the text's set, kept sorted; the
-lowest hash in each of 256 equal parts of their range is the text's sketch, as one permutation
-gives it, with empty parts filled from the next full one. Sources: Broder 1997,
-https://doi.org/10.1109/SEQUEN.1997.666900 (resemblance); Li, Owen and Zhang 2012,
+Each run of five words (or as many as asked for) is hashed once. The 32 highest bits are the
+text's set, kept sorted; the lowest hash in each of 256 equal parts of their range is the text's
+sketch, as one permutation gives it, with empty parts filled from the next full one. Sources:
+Broder 1997, https://doi.org/10.1109/SEQUEN.1997.666900 (resemblance); Li, Owen and Zhang 2012,
 https://arxiv.org/abs/1208.1259 (one permutation); Shrivastava and Li 2014,
 https://arxiv.org/abs/1406.4784 (empty parts).
 """
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from hashlib import blake2b
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,15 @@ BANDS = PARTS // ROWS  # at 0.7 a pair misses all 51 bands once in 12,000 times
 FILES = ("runs.u32", "sizes.u32", "bands.u64", "texts.u64")
 
 
+class Columns(NamedTuple):
+    """What the files hold of a batch of texts, in their order."""
+
+    sets: NDArray[np.uint32]
+    sizes: NDArray[np.uint32]
+    bands: Numbers
+    whole: Numbers
+
+
 class Sketcher:
     """Writes the sketches of texts, batch by batch, into a folder of four plain files.
 
@@ -34,7 +43,15 @@ class Sketcher:
     keys of the bands (`BANDS` a text), `texts.u64` a hash of all words that equal texts share.
     """
 
-    def __init__(self, folder: Path, *, append: bool = False) -> None:
+    def __init__(self, folder: Path, run: int = RUN, *, append: bool = False) -> None:
+        """A writer of sketches.
+
+        Args:
+            run: words that are hashed together; fewer find copies among short records.
+            append: go on after what is there.
+        """
+        self._run = run
+        self.texts = 0
         folder.mkdir(parents=True, exist_ok=True)
         self._files = [(folder / name).open("ab" if append else "wb") for name in FILES]
 
@@ -52,17 +69,13 @@ class Sketcher:
 
     def add(self, texts: Sequence[str]) -> None:
         """Append texts; memory is that of the batch, so give a few megabytes at a time."""
-        if not texts:
-            return
-        words = words_of(texts)
-        sets, sizes = sets_of(words, len(texts))
-        columns: tuple[NDArray[Any], ...] = (
-            sets,
-            sizes.astype(np.uint32),
-            bands_of(sets, sizes),
-            _whole(words, texts),
-        )
-        for file, column in zip(self._files, columns, strict=True):
+        self.write(columns_of(texts, self._run))
+
+    def write(self, columns: Columns) -> None:
+        """Append what `columns_of` made of texts, perhaps in another process."""
+        self.texts += len(columns.sizes)
+        arrays: tuple[NDArray[Any], ...] = columns
+        for file, column in zip(self._files, arrays, strict=True):
             file.write(column.astype(column.dtype.newbyteorder("<")).tobytes())
 
     def flush(self) -> list[int]:
@@ -72,9 +85,18 @@ class Sketcher:
         return [file.tell() for file in self._files]
 
 
-def sets_of(words: Words, count: int) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
+def columns_of(texts: Sequence[str], run: int = RUN) -> Columns:
+    """The sketches of texts. Shapes: (runs,), (texts,), (texts, BANDS), (texts,)."""
+    words = words_of(texts)
+    sets, sizes = sets_of(words, len(texts), run)
+    return Columns(sets, sizes.astype(np.uint32), bands_of(sets, sizes), _whole(words, texts))
+
+
+def sets_of(
+    words: Words, count: int, run: int = RUN
+) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
     """The sorted sets of hashed runs of `count` texts, one after another, and their sizes."""
-    runs, of = runs_of(words, RUN)
+    runs, of = runs_of(words, run)
     keys = (of.astype(np.uint64) << np.uint64(32)) | (runs >> np.uint64(32))
     keys.sort()
     keys = keys[np.flatnonzero(np.diff(keys, prepend=~keys[:1]))]

@@ -34,7 +34,7 @@ SAYS = {
     ),
     EXACT_COPIES: ("the same words as an earlier text", ""),
     NEAR_COPIES: (
-        "runs of five words shared with an earlier text",
+        "runs of words shared with an earlier text that stays",
         "https://doi.org/10.1109/SEQUEN.1997.666900",
     ),
 }

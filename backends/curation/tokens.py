@@ -5,9 +5,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from backends.base import Progress
+from backends.base import Context
 from backends.curation import Settings
 from backends.curation.corpus import curated_parts, texts
+from backends.curation.publishing import watched
 from backends.scratch.stream import write_shards
 from backends.scratch.vocabulary import (
     Fertility,
@@ -37,7 +38,7 @@ class Tokens(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-def tokenised(folder: Path, settings: Settings, model: str | None, progress: Progress) -> Tokens:
+def tokenised(folder: Path, settings: Settings, model: str | None, context: Context) -> Tokens:
     """Make the tokenizer that the settings ask for, and write the corpus' tokens as shards.
 
     Args:
@@ -47,16 +48,19 @@ def tokenised(folder: Path, settings: Settings, model: str | None, progress: Pro
         UserError: the tokenizer cannot be made of this text, or changes it.
     """
     train, validation = curated_parts(folder)
-    progress.start("tokenizer", 0, "documents")
+    context.progress.start("tokenizer", 0, "documents")
     base = None if model is None else kept(model)
-    tokenizer = _tokenizer(settings, base, train)
+    tokenizer = _tokenizer(settings, base, watched(texts(train), context))
     shown = validation or train
     notes = _round_trip(settings, tokenizer, train)
     tokenizer.save_pretrained(folder / FOLDER)
-    progress.start("tokens", 0, "documents")
+    context.progress.start("tokens", 0, "documents")
     counts = [
         write_shards(
-            encoded(tokenizer, texts(part)), folder / SHARDS / name, len(tokenizer), _end(tokenizer)
+            encoded(tokenizer, watched(texts(part), context)),
+            folder / SHARDS / name,
+            len(tokenizer),
+            _end(tokenizer),
         ).tokens
         if part
         else 0
@@ -80,8 +84,8 @@ def usual_rate(paths: Iterable[Path]) -> tuple[float, str]:
     return rate, f"estimated for {row.says} and a vocabulary of 100,000"
 
 
-def _tokenizer(settings: Settings, base: Any, train: tuple[Path, ...]) -> Any:
-    learned_from = _first(texts(train), settings.tokenizer_megabytes * 2**20)
+def _tokenizer(settings: Settings, base: Any, train: Iterator[str]) -> Any:
+    learned_from = _first(train, settings.tokenizer_megabytes * 2**20)
     if settings.tokenizer == "keep":
         return base
     if settings.tokenizer == "extend":

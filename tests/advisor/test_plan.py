@@ -53,6 +53,30 @@ def test_a_retriever_s_plan_indexes_the_corpus() -> None:
     assert any("cited passages" in line for line in plan.why)
 
 
+@pytest.mark.parametrize(
+    ("task", "distance", "filters"),
+    [("generate", "new-language", None), ("predict-sequence", "non-text", [])],
+)
+def test_what_learns_from_text_reads_a_curated_corpus(
+    task: str, distance: str, filters: list[str] | None
+) -> None:
+    profile = filled(
+        settled({"task_type": task, "gap": "language", "domain_distance": distance,
+                 "corpus": str(SAMPLES / "handbook"), "unlabelled_tokens": 5_000_000_000,
+                 "privacy": "on-prem", "hardware": "8x80GB", "expertise": "research"})
+    )  # fmt: skip
+    options = recommend(profile).options
+    option = next(one for one in options if {"cpt", "scratch"} & set(one.methods))
+    plan = planning.plan(profile, option)
+    curate, learn = plan.steps[:2]
+    assert (curate.method, curate.data.corpus) == ("curate", str(SAMPLES / "handbook"))
+    assert load("curate").settled(curate).filters == tuple(
+        ["gopher", "gopher-repetition"] if filters is None else filters
+    )
+    assert (learn.data.train, learn.data.corpus) == ("step:curate", None)
+    assert any("survive curation" in line for line in plan.why)
+
+
 def test_missing_data_and_unknown_options_are_one_line(tmp_path) -> None:
     with pytest.raises(UserError, match="set 'corpus' in the profile"):
         made(task_type="qa", gap="facts", citations=True, privacy="on-prem")

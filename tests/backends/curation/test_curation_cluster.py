@@ -15,6 +15,7 @@ from backends.curation.cluster import counted, executors
 from backends.curation.publishing import published
 from backends.curation.sieves import Sieves
 from backends.curation.sifting import sifted
+from backends.training.meter import Meter
 from knowledge import SAMPLES
 
 SCRIPT = """
@@ -58,8 +59,9 @@ def test_tasks_together_keep_what_one_process_keeps(source: Path, tmp_path: Path
     work, alone = tmp_path / "work", tmp_path / "alone"
     alone.mkdir()
     settings = Settings(validation=0.0)
-    ledger = sifted(str(source), Sieves(settings), None, Context(folder=tmp_path), work)
-    published(work, alone, settings, 13, ledger)
+    context = Context(folder=tmp_path)
+    ledger = sifted(str(source), Sieves(settings), settings, context, work, Meter())
+    published(work, alone, settings, context, ledger)
     single = {line.id: line.text for line in corpus.lines(corpus.curated_parts(alone)[0])}
     assert len(files) == 3
     assert len(together) == len(single) == 9  # which of three copies stays depends on the order

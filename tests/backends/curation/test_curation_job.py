@@ -2,6 +2,9 @@
 
 import gzip
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -84,6 +87,51 @@ def by_step(folder: Path) -> dict[str, dict[str, Any]]:
     return {line["step"]: line for line in told(folder)["steps"]}
 
 
+def test_more_processes_make_the_same_corpus(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sifting, "BATCH_DOCUMENTS", 7)
+    found = texts(60)
+    source = write_jsonl(tmp_path / "raw.jsonl", [*found, found[3], "", found[9].upper()])
+    run(step(source, validation=0.2), tmp_path / "one")
+    run(step(source, validation=0.2, workers=2), tmp_path / "two")
+    for name in ("train-00000.jsonl", "validation-00000.jsonl", "report.json"):
+        one, two = (tmp_path / folder / "corpus" / name for folder in ("one", "two"))
+        assert one.read_bytes() == two.read_bytes()
+
+
+FULL = """
+import resource, sys
+from pathlib import Path
+from backends.base import Context, Data, Step, load
+from knowledge.errors import UserError
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, -1))  # files may not grow: a disk that is full
+step = Step("curate", "curate", data=Data(corpus=sys.argv[1]),
+            settings={"filters": [], "abuse_per_1000_words": None, "validation": 0.2})
+Path(sys.argv[2]).mkdir()
+try:
+    load("curate").run(step, Context(folder=Path(sys.argv[2])))
+except UserError as error:
+    print(error)
+"""
+
+
+def test_a_full_disk_is_said_and_resumed_from(tmp_path: Path) -> None:
+    source = write_jsonl(tmp_path / "raw.jsonl", texts(300))
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(
+        [sys.executable, "-c", FULL, str(source), str(tmp_path / "cut")],
+        capture_output=True, text=True, check=True, env=environment, timeout=200,
+    )  # fmt: skip
+    assert "make room and run with --resume" in done.stdout
+    assert not (tmp_path / "cut" / "corpus").exists()
+    run(step(source, validation=0.2), tmp_path / "cut", resume=True)
+    run(step(source, validation=0.2), tmp_path / "whole")
+    for name in ("train-00000.jsonl", "report.json"):
+        whole, cut = (tmp_path / folder / "corpus" / name for folder in ("whole", "cut"))
+        assert whole.read_bytes() == cut.read_bytes()
+
+
 def test_every_format_gives_its_texts(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text(PROSE)
     (tmp_path / "b.md.gz").write_bytes(gzip.compress(b"# packed"))
@@ -118,6 +166,16 @@ def test_every_format_gives_its_texts(tmp_path: Path) -> None:
     assert sorted(one for share in shares for one in share) == sorted(found)
 
 
+def test_rows_in_other_encodings_are_read(tmp_path: Path) -> None:
+    rows = ["Grüße über Flüsse und Täler", "Später fällt er wieder"]
+    lines = [json.dumps({"text": row}, ensure_ascii=False) for row in rows]
+    content = b"\xef\xbb\xbf" + lines[0].encode() + b"\n" + lines[1].encode("cp1252") + b"\n"
+    (tmp_path / "a.jsonl").write_bytes(content)
+    first, second = raw_documents(tmp_path / "a.jsonl")
+    assert first == Raw("a.jsonl#1", rows[0])
+    assert second == Raw("a.jsonl#2", rows[1], recoded=True)
+
+
 def test_one_gigantic_line_is_cut_or_left_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -137,7 +195,7 @@ def test_a_corpus_is_split_told_and_encoded(tmp_path: Path) -> None:
     found = texts(60)
     found += [found[3].upper(), f"{found[4]} And one word more here.", "Mail bob@example.org now"]
     evaluation = tmp_path / "test.jsonl"
-    evaluation.write_text(json.dumps({"question": "?", "answer": found[7]}) + "\n")
+    evaluation.write_text(json.dumps({"question": "?", "answers": [{"text": found[7]}]}) + "\n")
     source = write_jsonl(tmp_path / "raw.jsonl", found)
     one = step(source, tokenizer="bpe", vocabulary_size=300, validation=0.2, test=str(evaluation))
     result = run(one, tmp_path / "out")
@@ -184,7 +242,7 @@ def test_the_same_documents_are_held_back_each_time(tmp_path: Path) -> None:
 def test_a_stopped_curation_goes_on_where_it_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
-    monkeypatch.setattr("backends.curation.sieves.BATCH_DOCUMENTS", 5)
+    monkeypatch.setattr(sifting, "BATCH_DOCUMENTS", 5)
     monkeypatch.setattr(sifting, "CHECKPOINT", 2)
     found = texts(43)
     found += [found[5], found[30]]
