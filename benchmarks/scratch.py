@@ -58,10 +58,10 @@ def tunes(asked: argparse.Namespace) -> None:
     folder = asked.out / "tunes-data"
     train, held = written(asked.data, folder)
     settings = {
-        "vocabulary": "characters", "layers": 4, "width": 160, "heads": 4, "max_length": 400,
-        "micro_batch": 8, "max_steps": asked.steps, "most_epochs": 40, "dropout": 0.1,
-        "learning_rate": 3e-3, "beta2": 0.99, "floor": 0.0, "warmup": 60, "sequence": "abc",
-        "samples": 100, "sample_tokens": 398, "temperature": asked.temperature,
+        "vocabulary": "characters", "layers": 4, "width": 128, "heads": 4, "max_length": 360,
+        "micro_batch": 6, "max_steps": asked.steps, "most_epochs": 40,
+        "learning_rate": 3e-3, "beta2": 0.99, "floor": 0.0, "warmup": 40, "sequence": "abc",
+        "samples": 100, "sample_tokens": 354, "temperature": asked.temperature,
         "compile": False, "prompt": "X:1\n",
     }  # fmt: skip
     data = Data(train=str(folder / "train.jsonl"), validation=str(folder / "held.jsonl"))
@@ -174,10 +174,11 @@ def continued(asked: argparse.Namespace) -> None:
     """The packaged encoder continued on a domain, with and without replay of general text."""
     print("| replay | domain before | after | falls | general before | after | rises |")
     print("|---|---|---|---|---|---|---|")
-    for replay in (0.0, asked.replay):
+    for replay in asked.replay:
         settings = {
-            "replay": replay, "max_length": 128, "micro_batch": 32, "tokens": asked.tokens,
+            "replay": replay, "max_length": 64, "micro_batch": 8, "tokens": asked.tokens,
             "compile": False, "evaluations": 5, "learning_rate": asked.rate,
+            "validation_share": 0.05,
         }  # fmt: skip
         data = Data(train=str(asked.data), corpus=str(asked.general))
         step = Step("continue", "cpt", "all-minilm-l6-v2", data=data, settings=settings)
@@ -197,12 +198,12 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=Path("runs/scratch"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
-    parser.add_argument("--steps", type=int, default=1200)
+    parser.add_argument("--steps", type=int, default=500)
     parser.add_argument("--temperature", type=float, default=0.7)
     parser.add_argument("--parser", type=Path)
     parser.add_argument("--general", type=Path)
-    parser.add_argument("--tokens", type=int, default=300_000)
-    parser.add_argument("--replay", type=float, default=0.25)
+    parser.add_argument("--tokens", type=int, default=60_000)
+    parser.add_argument("--replay", type=float, nargs="+", default=[0.0, 0.25])
     parser.add_argument("--rate", type=float, default=2e-4)
     asked = parser.parse_args()
     asked.out.mkdir(parents=True, exist_ok=True)

@@ -1,12 +1,14 @@
 """The texts of a step as shards of tokens: to learn from, held out, and general ones to replay."""
 
 import hashlib
+import math
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 
-from backends.base import Step
+from backends.base import Context, Step
+from backends.curation import corpus as curation
 from backends.data.documents import Skipped, contents, files, nothing_in
 from backends.data.files import records
 from backends.scratch import Settings, vocabulary
@@ -29,10 +31,14 @@ class Corpus(NamedTuple):
 
 
 class Texts(NamedTuple):
-    """Texts that can be gone through as often as wanted."""
+    """Texts that can be gone through as often as wanted; perhaps with a tokenizer, and as shards
+    of its tokens.
+    """
 
     train: Callable[[], Iterator[str]]
     held: Callable[[], Iterator[str]]
+    tokenizer: Path | None = None
+    shards: tuple[Path, Path] | None = None
 
 
 def texts(path: str | Path) -> Iterator[str]:
@@ -62,21 +68,37 @@ def texts(path: str | Path) -> Iterator[str]:
         raise nothing_in(path, skipped)
 
 
-def split(step: Step, settings: Settings) -> Texts:
+def split(step: Step, settings: Settings, context: Context) -> Texts:
     """What a step learns from and what is held out.
 
     Whole documents are held out, by a hash of their text; of a single one its end.
 
     Raises:
-        UserError: the step names no data.
+        UserError: the step names no data, or an earlier step that curated nothing.
     """
     if step.data.train is None:
         raise UserError(f"step {step.name!r} names no text; set data: {{train: FILE or FOLDER}}")
     train = step.data.train
+    if train.startswith("step:"):
+        return _curated(train.removeprefix("step:"), context)
     if step.data.validation is not None:
         held = step.data.validation
         return Texts(lambda: texts(train), lambda: texts(held))
     return parted(train, settings.validation_share or 0.1)
+
+
+def _curated(name: str, context: Context) -> Texts:
+    """What an earlier step of method `curate` left."""
+    if name not in context.artefacts:
+        raise UserError(f"data 'step:{name}': no earlier step {name!r} made it; check the plan")
+    found = curation.curated(context.artefacts[name])
+    shards = found.tokens_train, found.tokens_validation
+    return Texts(
+        lambda: curation.texts(found.train),
+        lambda: curation.texts(found.validation),
+        found.tokenizer,
+        None if shards[0] is None or shards[1] is None else (shards[0], shards[1]),
+    )
 
 
 def parted(path: str, share: float) -> Texts:
@@ -85,15 +107,17 @@ def parted(path: str, share: float) -> Texts:
     if len(first) == 1:
         at = int((1 - share) * len(first[0]))
         return Texts(lambda: iter([first[0][:at]]), lambda: iter([first[0][at:]]))
+    least = min(_place(text) for text in texts(path))
+    below = max(share, math.nextafter(least, 1.0))  # one document at least is held out
 
     def part(held: bool) -> Iterator[str]:
-        return (text for text in texts(path) if _held(text, share) is held)
+        return (text for text in texts(path) if (_place(text) < below) is held)
 
     return Texts(lambda: part(False), lambda: part(True))
 
 
 def tokenizer_for(
-    settings: Settings, base: Any, domain: Texts, general: Texts | None, corpus_bytes: int
+    settings: Settings, base: Any, domain: Texts, corpus_bytes: int
 ) -> Any:
     """The tokenizer of a step: kept, extended, or trained on what is learnt from.
 
@@ -106,11 +130,12 @@ def tokenizer_for(
         if settings.add_tokens:
             return vocabulary.extended(base, domain.train(), settings.add_tokens)
         return base
-    if settings.tokenizer is not None:
-        found = vocabulary.kept(settings.tokenizer)
+    named = settings.tokenizer or domain.tokenizer
+    if named is not None:
+        found = vocabulary.kept(named)
         if found.eos_token_id is None:
             raise UserError(
-                f"the tokenizer {settings.tokenizer!r} has no end-of-sequence token; take another"
+                f"the tokenizer {str(named)!r} has no end-of-sequence token; take another"
             )
     else:
         size = settings.vocabulary_size
@@ -133,7 +158,11 @@ def corpus(found: Texts, tokenizer: Any, folder: Path, names: tuple[str, str], a
     """The shards of texts, written below a folder, or those that a stopped run wrote there."""
     train, held = (folder / name for name in names)
     size = folder / f"{names[1]}.bytes"
-    if anew or not size.is_file():
+    if found.shards is not None and len(tokenizer) == open_shards(found.shards[0]).vocabulary_size:
+        train, held = found.shards
+        folder.mkdir(parents=True, exist_ok=True)
+        size.write_text(str(sum(len(text.encode()) for text in found.held())))
+    elif anew or not size.is_file():
         _write(found.train(), tokenizer, train, "the text to learn from")
         _write(found.held(), tokenizer, held, "the held-out text")
         size.write_text(str(sum(len(text.encode()) for text in found.held())))
@@ -163,6 +192,7 @@ def _rows(path: Path) -> Iterator[str]:
         yield value
 
 
-def _held(text: str, share: float) -> bool:
+def _place(text: str) -> float:
+    """Where a text's hash lies between 0 and 1."""
     digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
-    return int.from_bytes(digest[:8], "big") < share * 2**64
+    return int.from_bytes(digest[:6], "big") / 2**48

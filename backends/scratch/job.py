@@ -28,11 +28,11 @@ def check(step: Step, settings: Settings, context: Context) -> None:
             raise UserError(
                 f"step {step.name!r}: replay needs general text; set data: {{corpus: FILE}}"
             )
+    if step.data.train is None:
+        corpora.split(step, settings, context)
     for path in (step.data.train, step.data.validation, step.data.corpus):
         if path is not None and not path.startswith("step:"):
             next(corpora.texts(path))
-    if step.data.train is None:
-        corpora.split(step, settings)
 
 
 def run(step: Step, settings: Settings, context: Context) -> StepResult:

@@ -1,6 +1,7 @@
 """The trainings of a step: the main one, short ones that foretell it, and one of a new head."""
 
 import math
+import warnings
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -18,8 +19,9 @@ from backends.training.meter import Meter
 from backends.training.streaming import Course, Taught, teach
 from knowledge.errors import UserError
 
-HEAD_STEPS, HEAD_RATE = 6, 2e-3
+HEAD_STEPS, HEAD_RATE = 200, 2e-3
 HEAD = "head"
+HEADLESS = -1  # no look at held-out text
 
 
 class Outcome(NamedTuple):
@@ -77,7 +79,7 @@ def with_head(start: Prepared, context: Context, meter: Meter) -> Prepared:
     own = msgspec.structs.replace(context, folder=folder_of(context, HEAD))
     source = start.domain if start.general is None else start.general
     fitted = start._replace(settings=settings, domain=source, general=None)
-    _teach(fitted, model, HEAD_STEPS, own, meter)
+    _teach(fitted, model, HEAD_STEPS, own, meter, looks=HEADLESS)
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(learns[name])
     return start
@@ -104,7 +106,7 @@ def foretold(start: Prepared, step: Step, context: Context, meter: Meter) -> dic
         part = msgspec.structs.replace(
             start.settings, warmup=warmup if warmup < 1 else warmup / start.steps
         )
-        small = _teach(start._replace(settings=part), model, steps, own, meter)
+        small = _teach(start._replace(settings=part), model, steps, own, meter, looks=1)
         tokens.append(float(steps * each))
         losses.append(small.curve[-1]["loss"])
     found = scaling.forecast(np.asarray(tokens), np.asarray(losses), float(start.steps * each))
@@ -152,13 +154,16 @@ def notes(taught: Taught, known: Mapping[str, Metric]) -> list[str]:
     return said
 
 
-def _teach(start: Prepared, model: Any, steps: int, context: Context, meter: Meter) -> Taught:
+def _teach(
+    start: Prepared, model: Any, steps: int, context: Context, meter: Meter, looks: int = 0
+) -> Taught:
+    """Train a model for so many steps, looking at held-out text `looks` times (0: as set)."""
     settings, reader = start.settings, start.reader
-    every = max(1, steps // settings.evaluations)
+    every = max(1, steps // (max(0, looks) or settings.evaluations))
     course = Course(
         stream=_stream(start, trainer.seed(context, settings)),
         loss=reader.loss(settings.z_loss),
-        evaluate=_evaluated(start, reader),
+        evaluate=None if looks == HEADLESS else _evaluated(start, reader, whole=bool(looks)),
         data=_fingerprint(start, steps),
         steps=steps,
         save_steps=settings.save_steps or max(1, steps // 5),
@@ -180,9 +185,11 @@ def _stream(start: Prepared, seed: int) -> Stream:
     return Stream(both, length, batch, seed)
 
 
-def _evaluated(start: Prepared, reader: Reader) -> Any:
+def _evaluated(start: Prepared, reader: Reader, whole: bool) -> Any:
+    """A look at held-out text: always the same first part of it, or all at the end."""
+
     def of(model: Any, last: bool) -> dict[str, float]:
-        most = None if last else LOOKED_AT
+        most = None if whole and last else LOOKED_AT
         found = {"loss": reader.held(model, start.domain.held, most).loss}
         found["perplexity"] = math.exp(min(found["loss"], 700.0))
         if start.general is not None:
@@ -216,9 +223,9 @@ def _groups(model: Any, settings: Any) -> list[dict[str, Any]]:
 
 def _with_adapter(start: Prepared) -> Any:
     settings = start.settings
-    embeddings = ["embed_tokens"] if settings.add_tokens else None
     config = LoraConfig(
-        r=settings.rank, lora_alpha=settings.alpha, target_modules="all-linear",
-        modules_to_save=embeddings,
+        r=settings.rank, lora_alpha=settings.alpha, target_modules="all-linear"
     )  # fmt: skip
-    return get_peft_model(start.model, config)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*deprecated")
+        return get_peft_model(start.model, config)

@@ -61,6 +61,10 @@ def settled(step: Step, settings: Settings, aliases: Any) -> Settings:
             raise UserError(f"step {step.name!r}: {wrong[0]} is of cpt, not of {step.method}")
     elif wrong := sorted(given & {"layers", "width", "heads", "parameters", "preset"}):
         raise UserError(f"step {step.name!r}: {wrong[0]} is of scratch; cpt has a model's size")
+    elif settings.add_tokens and settings.adapter == "lora":
+        raise UserError(
+            f"step {step.name!r}: new tokens need their embeddings trained; set adapter: none"
+        )
     if settings.preset is None:
         return settings
     values = pretraining.find(settings.preset).settings()
@@ -81,7 +85,7 @@ def prepared(step: Step, settings: Settings, context: Context) -> Prepared:
     """
     silence.quiet()
     folder = context.folder / "tokens"
-    domain = corpora.split(step, settings)
+    domain = corpora.split(step, settings, context)
     general = None
     if step.data.corpus is not None:
         general = corpora.parted(step.data.corpus, settings.validation_share or 0.1)
@@ -90,7 +94,7 @@ def prepared(step: Step, settings: Settings, context: Context) -> Prepared:
     family = settings.family if source is None else family_of(source, str(step.model))
     settings = msgspec.structs.replace(settings, family=family)
     base_tokens = None if source is None else vocabulary.kept(source)
-    tokenizer = _tokenizer(settings, base_tokens, domain, general, context)
+    tokenizer = _tokenizer(settings, base_tokens, domain, context)
     anew = not context.resume
     held = corpora.corpus(domain, tokenizer, folder, (corpora.TRAIN, corpora.HELD), anew)
     beside = None
@@ -147,15 +151,15 @@ def refuse_too_little(
 
 
 def _tokenizer(
-    settings: Settings, base: Any, domain: Texts, general: Texts | None, context: Context
+    settings: Settings, base: Any, domain: Texts, context: Context
 ) -> Any:
     kept = context.folder / "tokenizer"
     if context.resume and (kept / "tokenizer.json").is_file():
         return vocabulary.kept(kept)
     size = 0
-    if base is None and settings.tokenizer is None and settings.vocabulary_size is None:
+    if base is None and settings.vocabulary_size is None:
         size = sum(len(text) for text in domain.train())
-    found = corpora.tokenizer_for(settings, base, domain, general, size)
+    found = corpora.tokenizer_for(settings, base, domain, size)
     found.save_pretrained(kept)
     return found
 
