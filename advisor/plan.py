@@ -8,7 +8,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from advisor import doctor
+from advisor import calibration, doctor
 from advisor.estimates import estimate
 from advisor.estimates.records import Estimate
 from advisor.job import settled
@@ -295,13 +295,24 @@ def _expected(job: dict[str, Any], option: Ranked, metric: str | None) -> Predic
     keys = {key: value for key, value in job.items() if value is not None}
     if where == "cpu":
         keys["cpu_cores"] = machine.cores
-    estimated = estimate(settled({**keys, "gpu": where, "n_gpus": 1}))
+    asked = settled({**keys, "gpu": where, "n_gpus": 1})
+    plain, estimated = estimate(asked), estimate(asked, calibration.own())
+    before, memory, seconds = plain.memory_gib, estimated.memory_gib, _seconds(estimated)
     return Predicted(
-        memory_gib=_short(estimated.memory_gib.card) if estimated.memory_gib is not None else None,
-        seconds=_short(_seconds(estimated)),
+        memory_gib=_short(memory.card) if memory is not None else None,
+        allocated_gib=_short(memory.allocated) if memory is not None and where != "cpu" else None,
+        seconds=_short(seconds),
+        device=where,
+        memory_times=_times(before.card if before else None, memory.card if memory else None),
+        seconds_times=_times(_seconds(plain), seconds),
         quality=option.quality if metric else None,
         quality_metric=metric if option.quality else None,
     )
+
+
+def _times(plain: Range | None, corrected: Range | None) -> float:
+    """What the user's own runs multiplied a figure with, at three digits."""
+    return float(f"{corrected.mid / plain.mid:.3g}") if plain and corrected else 1.0
 
 
 def _short(range_: Range | None) -> Range | None:

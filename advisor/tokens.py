@@ -4,7 +4,6 @@ A tokenizer is used where it is on disk: beside a model's config, or in the cach
 is never downloaded. An estimate says how far it may be off.
 """
 
-import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from importlib.util import find_spec
@@ -16,7 +15,7 @@ from msgspec.structs import replace
 
 from advisor.estimates.subject import architecture
 from advisor.job import Job
-from backends import data
+from backends import data, weights
 from knowledge import methods, models, token_rates
 from knowledge.errors import UserError
 from knowledge.quantities import Range, exactly
@@ -93,7 +92,7 @@ def of_texts(texts: Sequence[str], model: str | dict[str, Any] | None = None) ->
     characters = sum(map(len, texts))
     place = tokenizer_of(model)
     if place is not None and find_spec("tokenizers") is not None:
-        return Count(exactly(float(_counted(place, texts))), len(texts), characters, "counted",
+        return Count(exactly(float(counted(place, texts))), len(texts), characters, "counted",
                      str(place))  # fmt: skip
     kinds: Counter[str] = Counter()
     for text in texts[:: max(1, len(texts) // SAMPLE)]:
@@ -117,7 +116,6 @@ def tokenizer_of(model: str | dict[str, Any] | None) -> Path | None:
         place = place.parent
     if (place / FILE).is_file():
         return place / FILE
-    cache = Path(os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface") / "hub"
     names = [model]
     try:
         row = models.find(model)
@@ -126,16 +124,13 @@ def tokenizer_of(model: str | dict[str, Any] | None) -> Path | None:
     else:
         names += [row.hub, *([row.chat_hub] if row.chat_hub else [])]
     for name in names:
-        if "/" in name:
-            folder = cache / f"models--{name.replace('/', '--')}" / "snapshots"
-            found = sorted(folder.glob(f"*/{FILE}"))
-            if found:
-                return found[-1]
+        if "/" in name and (found := weights.cached(name, FILE)):
+            return found[-1]
     return None
 
 
-def _counted(place: Path, texts: Iterable[str]) -> int:
-    """Tokens in all, special tokens included.
+def counted(place: Path, texts: Iterable[str], *, special: bool = True) -> int:
+    """Tokens in all by a tokenizer's file, with or without those that frame each text.
 
     Raises:
         UserError: the tokenizer's file is damaged.
@@ -148,7 +143,10 @@ def _counted(place: Path, texts: Iterable[str]) -> int:
         raise UserError(f"{str(place)!r} is no tokenizer: {error}") from None
     tokenizer.no_truncation()
     tokenizer.no_padding()
-    return sum(len(encoding.ids) for encoding in tokenizer.encode_batch(list(texts)))
+    return sum(
+        len(encoding.ids)
+        for encoding in tokenizer.encode_batch(list(texts), add_special_tokens=special)
+    )
 
 
 def _vocabulary(model: str | dict[str, Any] | None) -> int | None:

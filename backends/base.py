@@ -31,10 +31,19 @@ class Data(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_default
 
 
 class Predicted(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What the advisor expects of a step; None is unknown."""
+    """What the advisor expects of a step; None is unknown.
+
+    `memory_gib` is the whole card's, or the process's; `allocated_gib` what torch allocates of it.
+    `device` is the GPU's id in the catalogue, or cpu. `memory_times` and `seconds_times` are what
+    runs of the user's own multiplied the formulas' figures with.
+    """
 
     memory_gib: Range | None = None
+    allocated_gib: Range | None = None
     seconds: Range | None = None
+    device: str | None = None
+    memory_times: float = 1.0
+    seconds_times: float = 1.0
     usd: Range | None = None
     quality: Range | None = None
     quality_metric: str | None = None

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import yaml
 
-from backends.base import Data, Plan, Step
+from backends.base import Data, Plan, Predicted, Step
 from knowledge import methods
 from knowledge.errors import UserError, unknown
 from knowledge.files import write_text
@@ -45,6 +45,17 @@ def text(plan: Plan) -> str:
     """The plan as YAML."""
     value = msgspec.to_builtins(plan)
     return str(yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=96))
+
+
+def work(plan: Plan) -> Plan:
+    """What the plan does, without what was said about it before: budget, prices, reasons, figures.
+
+    A run that stopped at its budget may go on with a larger one.
+    """
+    bare = tuple(msgspec.structs.replace(step, predicted=Predicted()) for step in plan.steps)
+    return msgspec.structs.replace(
+        plan, steps=bare, budget_usd=None, usd_per_hour=None, prices_as_of=None, why=()
+    )
 
 
 def write(plan: Plan, path: Path) -> None:

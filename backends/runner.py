@@ -110,18 +110,13 @@ def _refuse_other_run(plan: Plan, folder: Path, *, resume: bool) -> None:
             raise UserError(
                 f"{str(folder)!r} holds a run already; go on with --resume or give another --out"
             )
-        if _but_for_money(plans.read(held)) != _but_for_money(plan):
+        if plans.work(plans.read(held)) != plans.work(plan):
             raise UserError(
                 f"{str(folder)!r} holds a run of another plan; give another --out, "
                 f"or resume that one: advisor run {held} --out {folder} --resume"
             )
     elif any(entry.name != ".lock" for entry in folder.iterdir()):
         raise UserError(f"{str(folder)!r} is not empty and holds no run; give another --out")
-
-
-def _but_for_money(plan: Plan) -> Plan:
-    """The plan without its budget: a run that stopped at it may go on with a larger one."""
-    return msgspec.structs.replace(plan, budget_usd=None)
 
 
 def _contexts(plan: Plan, folder: Path, *, resume: bool, progress: base.Progress) -> list[Context]:
@@ -213,9 +208,12 @@ def _comparisons(plan: Plan, done: list[StepResult]) -> Iterator[dict[str, Any]]
         predicted = step.predicted
         peak = outcome.peak_memory_bytes
         quality = outcome.metrics.get(predicted.quality_metric or "")
+        memory = predicted.memory_gib
+        if outcome.memory_metric == "allocated" and predicted.allocated_gib is not None:
+            memory = predicted.allocated_gib
         rows: tuple[tuple[str, str, Range | None, float | None], ...] = (
             ("time", "s", predicted.seconds, outcome.seconds),
-            ("peak memory", "GiB", predicted.memory_gib, None if peak is None else peak / GIB),
+            ("peak memory", "GiB", memory, None if peak is None else peak / GIB),
             ("money", "USD", predicted.usd, outcome.usd),
             (
                 predicted.quality_metric or "quality",

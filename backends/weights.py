@@ -51,6 +51,20 @@ def local(model: str, artefacts: Mapping[str, Path] | None = None) -> str:
     return _hub_id(model)
 
 
+def at_hand(model: str) -> bool:
+    """Whether a model can be loaded without a download: a folder, the packaged one, or cached."""
+    name = local(model)
+    return Path(name).is_dir() or bool(cached(name, "config.json"))
+
+
+def cached(hub_id: str, file: str) -> list[Path]:
+    """A file of a model in the cache of the hub, one for each of its versions there."""
+    home = Path(os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface")
+    return sorted(
+        (home / "hub" / f"models--{hub_id.replace('/', '--')}").glob(f"snapshots/*/{file}")
+    )
+
+
 @cache
 def packaged_encoder() -> Path | None:
     """The folder of the packaged MiniLM encoder, or None where the `offline` extra is missing.

@@ -65,9 +65,8 @@ def _loop(name: str, out: Path, console: Console, *, quiet: bool) -> dict[str, A
     console.rule(f"[bold]{name}[/]: doing it")
     plan_file = out / f"{name}-plan.yaml"
     folder = out / name
-    result = execute(
-        plan, folder, resume=folder.exists(), anyway=False, plan_file=plan_file, quiet=quiet
-    )
+    again = ["advisor", "run", str(plan_file), "--out", str(folder), "--resume"]
+    result = execute(plan, folder, resume=folder.exists(), anyway=False, again=again, quiet=quiet)
     show(runs.view(result), console)
     _use(plan, folder, console)
     return {"recommendation": recommendation, "plan": plan, "result": result}

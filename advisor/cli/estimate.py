@@ -3,23 +3,21 @@
 import shlex
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 import msgspec
 from msgspec.structs import replace
 
+from advisor import calibration
 from advisor import job as jobs
 from advisor.aliases import ALIASES
-from advisor.cli.output import common, print_json, screen
+from advisor.cli.output import common, notes, print_json
 from advisor.estimates import estimate as estimated
 from advisor.estimates.records import Estimate
 from knowledge import gpus
 from knowledge.errors import UserError
 from knowledge.files import text_of
-
-if TYPE_CHECKING:
-    pass
 
 SHARED = ("tokens_in", "tokens_out", "months", "requests")  # with --against
 HIDDEN = {"model", "id"}  # the argument, and what only a file of jobs needs
@@ -125,12 +123,29 @@ def estimate(
 
 def _answered(job: jobs.Job, *, trace: bool, measure: bool) -> tuple[Estimate | None, Any]:
     """The estimate, and what was run beside it; a family that only the trace knows has none."""
+    own = calibration.own()
     if not (trace or measure):
-        return estimated(job), {}
+        return estimated(job, own), {}
     from advisor import tracing  # what runs a model, only when asked to
 
-    answer = estimated(job) if tracing.estimated(job) else None
-    return answer, tracing.runs(job, answer, trace=trace, measure=measure)
+    if not tracing.estimated(job):
+        return None, tracing.runs(job, None, trace=trace, measure=measure)
+    plain = estimated(job)
+    found = tracing.runs(job, plain, trace=trace, measure=measure)
+    if "measured" in found:
+        _learn(job, plain, found["measured"])
+    return estimated(job, own), found
+
+
+def _learn(job: jobs.Job, plain: Estimate, seen: Any) -> None:
+    """Keep what was measured for later estimates; the one shown beside it has not seen it."""
+    from advisor.calibration import learning
+
+    lesson = learning.of_measurement(job, plain, seen)
+    for reason in lesson.left_out:
+        notes().print(f"not kept for later estimates: {reason}", markup=False)
+    if learning.keep(lesson.runs):
+        notes().print("kept for later estimates: advisor calibrate", markup=False)
 
 
 def _shown(job: jobs.Job, answer: Estimate | None, runs: Any) -> None:
@@ -138,17 +153,18 @@ def _shown(job: jobs.Job, answer: Estimate | None, runs: Any) -> None:
     from advisor.report.bill import view  # the page's makers, only when people look
     from advisor.report.terminal import show
 
+    on_cpu = job.gpu == "cpu"
     if not runs and answer is not None:
-        show(view(answer, _title(job), _card(job)), screen())
+        show(view(answer, _title(job), _card(job), on_cpu=on_cpu))
         return
     from advisor.report import dryrun
 
     if answer is None:
-        show(dryrun.view(runs, _title(job)), screen())
+        show(dryrun.view(runs, _title(job)))
         return
-    page = view(answer, _title(job), _card(job))
+    page = view(answer, _title(job), _card(job), on_cpu=on_cpu)
     sections = (*dryrun.sections(runs), *page.sections)
-    show(replace(page, sections=sections), screen())
+    show(replace(page, sections=sections))
 
 
 def _card(job: jobs.Job) -> float | None:
@@ -172,13 +188,15 @@ def _other(text: str, given: dict[str, Any]) -> jobs.Job:
 
 def _title(job: jobs.Job) -> str:
     where = f" on {job.n_gpus or 1} x {job.gpu}" if job.gpu else ""
+    if job.gpu == "cpu":
+        where = " on this processor"
     return f"{job.method} of {job.model}{where}"
 
 
 def _many(file: Path) -> None:
     """One JSON line a job, in order; a bad one is a line with its error, and exit code 2."""
     lines = text_of(file, "file of JSON lines").splitlines()
-    bad = 0
+    bad, own = 0, calibration.own()
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
@@ -188,7 +206,7 @@ def _many(file: Path) -> None:
             if not isinstance(row, dict):
                 raise UserError(f"a job is a JSON object, not {type(row).__name__}")
             name = row.get("id", name)
-            answer: Any = estimated(jobs.settled(row))
+            answer: Any = estimated(jobs.settled(row), own)
         except msgspec.DecodeError as error:
             answer, bad = {"id": name, "error": f"no JSON: {error}"}, bad + 1
         except UserError as error:

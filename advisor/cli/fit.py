@@ -6,7 +6,7 @@ import click
 
 from advisor import job as jobs
 from advisor.cli.estimate import job_flags
-from advisor.cli.output import common, print_json, screen
+from advisor.cli.output import common, print_json
 from advisor.estimates.fitting import fit as fitted
 from knowledge.errors import UserError
 
@@ -32,4 +32,4 @@ def fit(model: str | None, as_json: bool, quiet: bool, **keys: Any) -> None:
     from advisor.report.fits import view  # the page's makers, only when people look
     from advisor.report.terminal import show
 
-    show(view(outcome, f"{job.method} of {job.model} on {outcome.gpu}"), screen())
+    show(view(outcome, f"{job.method} of {job.model} on {outcome.gpu}"))

@@ -1,6 +1,6 @@
 """`advisor estimate --grid` and `--against`: many estimates on one page."""
 
-from advisor.cli.output import print_json, screen
+from advisor.cli.output import print_json
 from advisor.estimates import breakeven, grid
 from advisor.job import Job
 from advisor.report import even, grids
@@ -14,7 +14,7 @@ def show_break_even(jobs: list[Job], *, as_json: bool) -> None:
     if as_json:
         print_json({"options": options, "break_even": pairs})
         return
-    show(even.view(options, pairs), screen())
+    show(even.view(options, pairs))
 
 
 def show_grid(base: Job, *, as_json: bool) -> None:
@@ -23,7 +23,7 @@ def show_grid(base: Job, *, as_json: bool) -> None:
     if as_json:
         print_json(found)
         return
-    show(grids.view(found), screen())
+    show(grids.view(found))
 
 
 def _names(jobs: list[Job]) -> list[str]:

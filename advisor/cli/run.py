@@ -1,12 +1,14 @@
 """`advisor run`."""
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 from rich.console import Console
 
 from advisor import precheck
+from advisor.calibration import learning
 from advisor.cli import INTERRUPTED
 from advisor.cli.output import common, notes, print_json, screen
 from advisor.cli.progress import Bar
@@ -31,7 +33,8 @@ def run(
     """Execute a plan: every check first, then step by step, resumable, within the budget."""
     plan = plans.read(plan_file)
     folder = out or Path("runs") / plan.name
-    result = execute(plan, folder, resume=resume, anyway=yes, plan_file=plan_file, quiet=quiet)
+    again = ["advisor", "run", str(plan_file), "--out", str(folder), "--resume"]
+    result = execute(plan, folder, resume=resume, anyway=yes, again=again, quiet=quiet)
     if as_json:
         print_json(result)
         return
@@ -40,9 +43,13 @@ def run(
 
 
 def execute(
-    plan: Plan, folder: Path, *, resume: bool, anyway: bool, plan_file: Path, quiet: bool
+    plan: Plan, folder: Path, *, resume: bool, anyway: bool, again: Sequence[str], quiet: bool
 ) -> RunResult:
     """Run a plan with a progress bar, and write its report beside the result.
+
+    Args:
+        anyway: run even if the estimate says that it does not fit.
+        again: the command that goes on after a stop.
 
     Raises:
         UserError: the plan cannot run; or it was stopped, and how to go on.
@@ -59,13 +66,24 @@ def execute(
         try:
             result = runner.run(plan, folder, resume=resume, progress=bar, step_done=step_done)
         except (Interrupted, KeyboardInterrupt) as stopped:
-            raise _stopped(str(stopped), plan_file, folder, console) from None
+            raise _stopped(str(stopped), again, console) from None
     write_text(folder / "report.html", html(runs.view(result, plan)))
+    _learn(folder, console)
     return result
 
 
-def _stopped(at: str, plan_file: Path, folder: Path, console: Console) -> BaseException:
-    words = ["advisor", "run", str(plan_file), "--out", str(folder), "--resume"]
+def _learn(folder: Path, console: Console) -> None:
+    """Keep predicted beside measured for later estimates; a run is none the worse without."""
+    try:
+        learnt = learning.keep(learning.of_folder(folder).runs)
+    except UserError as reason:
+        console.print(f"nothing learnt for later estimates: {reason}", markup=False)
+        return
+    if learnt:
+        console.print(f"{learnt} measured figures kept for later estimates: advisor calibrate")
+
+
+def _stopped(at: str, again: Sequence[str], console: Console) -> BaseException:
     console.print(f"{at or 'stopped'}; nothing is lost", markup=False)
-    console.print(f"go on with: {shlex.join(words)}", markup=False)
+    console.print(f"go on with: {shlex.join(again)}", markup=False)
     return click.exceptions.Exit(INTERRUPTED)

@@ -6,7 +6,7 @@ import click
 
 from advisor import job as jobs
 from advisor import sizing
-from advisor.cli.output import common, print_json, screen
+from advisor.cli.output import common, print_json
 from knowledge.errors import UserError
 
 PRESETS = {"gpu-day": {"hours": 24.0, "n_gpus": 1}}
@@ -49,7 +49,7 @@ def size(
         if as_json:
             print_json(answer)
             return
-        show(sizes.tokens_view(job, answer), screen())
+        show(sizes.tokens_view(job, answer))
         return
     if preset is not None:
         if usd is not None or hours is not None or "n_gpus" in given:
@@ -60,4 +60,4 @@ def size(
     if as_json:
         print_json(outcome)
         return
-    show(sizes.view(outcome), screen())
+    show(sizes.view(outcome))

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from advisor.cli.output import common, print_json, screen
+from advisor.cli.output import common, print_json
 from advisor.report import validation
 from advisor.report.terminal import show
 from advisor.validate import KINDS, report
@@ -21,4 +21,4 @@ def validate(kind: str, file: Path | None, rows: bool, as_json: bool, quiet: boo
     if as_json:
         print_json(outcome)
         return
-    show(validation.view(outcome, rows=rows and not quiet), screen())
+    show(validation.view(outcome, rows=rows and not quiet))

@@ -4,6 +4,7 @@ from msgspec.structs import replace
 
 from advisor.estimates import cost, duration, hosted, requests, serving
 from advisor.estimates.memory import memory
+from advisor.estimates.own import Own, corrected_memory, corrected_time
 from advisor.estimates.records import Estimate, Memory
 from advisor.estimates.settling import settled
 from advisor.job import Job
@@ -12,21 +13,24 @@ from knowledge import methods
 __all__ = ["Estimate", "bill", "estimate"]
 
 
-def estimate(job: Job) -> Estimate:
+def estimate(job: Job, own: Own | None = None) -> Estimate:
     """What a job takes, each figure with its range, assumptions and sources.
 
+    Args:
+        own: runs of the user's own that correct it; what is predicted without them is what
+            later runs are held against.
     Raises:
         UserError: the job contradicts itself, or names what is not known.
     """
     method = methods.find(job.method)
     if "requests" in method.phases:
-        return requests.estimate(job, method)
+        return requests.estimate(job, method, own)
     if hosted.trains(job, method):
         return hosted.estimate(job, method)
     duration.checked_gpu(job)
     w = settled(job)
-    held = memory(w)
-    time = duration.time(job, w)
+    held, said = corrected_memory(own, job.gpu, memory(w))
+    time, spent = corrected_time(own, job.gpu, duration.time(job, w))
     energy = cost.energy(job, time.gpu_hours)
     served = serving.month(job) if job.requests is not None and job.gpu is not None else None
     if served is None:
@@ -40,7 +44,7 @@ def estimate(job: Job) -> Estimate:
         )  # fmt: skip
         energy = cost.summed(energy, served.energy, money.months)
     room = _room(job)
-    notes = (*w.assumptions, *_time_notes(job), *(served.notes if served else ()))
+    notes = (*w.assumptions, *said, *spent, *_time_notes(job), *(served.notes if served else ()))
     notes += cost.assumed(job, energy)
     sources = (method.source, w.engine.source, *(line.source for line in held.lines))
     return Estimate(

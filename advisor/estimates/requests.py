@@ -6,6 +6,7 @@ from msgspec.structs import astuple, replace
 
 from advisor.estimates import cost, flops
 from advisor.estimates.duration import CPU, device_rate
+from advisor.estimates.own import Own, corrected_memory, corrected_time
 from advisor.estimates.records import Estimate, Line, Memory, MoneyLine, Time
 from advisor.estimates.settling import settled
 from advisor.estimates.subject import architecture
@@ -28,7 +29,7 @@ GUESSED = 1.3
 """How far a token count may be off that was not counted but assumed."""
 
 
-def estimate(job: Job, method: Method) -> Estimate:
+def estimate(job: Job, method: Method, own: Own | None = None) -> Estimate:
     """What answering requests with a hosted model takes, with retrieval if the method has it."""
     notes: list[str] = []
     memory, time, energy = None, None, None
@@ -39,7 +40,7 @@ def estimate(job: Job, method: Method) -> Estimate:
         longer = answered(job, notes, each * count)
         plain = answered(job, [])
         lines = [plain, _longer(plain, longer, each * count)]
-        memory, time, line, energy = _index(job, each, notes)
+        memory, time, line, energy = _index(job, each, notes, own)
         further = [line]
         if job.gpu != CPU:  # the user's own machine is there anyway
             further += [_retrieval(job), *_kept(memory)]
@@ -139,7 +140,7 @@ def _answers(
 
 
 def _index(
-    job: Job, passage: float, notes: list[str]
+    job: Job, passage: float, notes: list[str], own: Own | None
 ) -> tuple[Memory | None, Time | None, MoneyLine, Range | None]:
     """Memory of the index and time to embed the corpus."""
     if job.corpus_tokens is None:
@@ -162,6 +163,10 @@ def _index(
     process = constants.find("process-gib").range
     memory = Memory(size, size, size + process, lines, "index", size.mid)
     time = _embedding(job, arch, passage)
+    device = _on_cpu(job).gpu
+    memory, held = corrected_memory(own, device, memory)
+    time, spent = corrected_time(own, device, time)
+    notes += (*held, *spent)
     where = replace(_on_cpu(job), labels=None, people_hours=None)
     energy = cost.energy(where, time.gpu_hours)
     price = cost.money(where, time, energy)
@@ -172,13 +177,11 @@ def _index(
 
 
 def _on_cpu(job: Job) -> Job:
-
     return job if job.gpu is not None else replace(job, gpu=CPU)
 
 
 def _embedding(job: Job, arch: Architecture, passage: float) -> Time:
     """Time to embed the corpus once."""
-
     where = _on_cpu(job)
     served = replace(
         where, model=job.embedder or EMBEDDER, method="inference", seq_len=int(passage),

@@ -8,22 +8,25 @@ from advisor.report.words import dated, duration, interval, rounded, usd
 from knowledge.quantities import HOUR, Range
 
 
-def view(estimate: Estimate, title: str, card_gib: float | None = None) -> View:
+def view(
+    estimate: Estimate, title: str, card_gib: float | None = None, *, on_cpu: bool = False
+) -> View:
     """The report of an estimate.
 
     Args:
         title: the job in words.
         card_gib: the GPU's memory, where one is named.
+        on_cpu: the memory is that of a process.
     """
     return View(
         title=title,
-        answer=tuple(_answer(estimate, title, card_gib)),
-        sections=tuple(_sections(estimate)),
+        answer=tuple(_answer(estimate, title, card_gib, on_cpu)),
+        sections=tuple(_sections(estimate, on_cpu)),
         footer=tuple(_footer(estimate)),
     )
 
 
-def _answer(estimate: Estimate, title: str, card_gib: float | None) -> Iterator[str]:
+def _answer(estimate: Estimate, title: str, card_gib: float | None, on_cpu: bool) -> Iterator[str]:
     verdict = ""
     if estimate.fits is not None:
         verdict = ": fits" if estimate.fits else ": does not fit"
@@ -33,7 +36,8 @@ def _answer(estimate: Estimate, title: str, card_gib: float | None) -> Iterator[
     if estimate.memory_gib is not None:
         of = f" of {rounded(card_gib)} GiB" if card_gib is not None else ""
         card = interval(estimate.memory_gib.card, "GiB")
-        yield f"memory {card}{of} a GPU, peak in the {estimate.memory_gib.peak_phase}"
+        each = "" if on_cpu else " a GPU"
+        yield f"memory {card}{of}{each}, peak in the {estimate.memory_gib.peak_phase}"
     hours = estimate.time.wall_hours if estimate.time is not None else None
     seconds = hours.scaled(HOUR) if hours is not None else None
     yield f"time {duration(seconds)}, cost {_cost(estimate.money)}"
@@ -49,9 +53,9 @@ def _cost(money: Money) -> str:
     return f"{whole} a month" if money.once is None else f"{whole} with a first month"
 
 
-def _sections(estimate: Estimate) -> Iterator[Table | Text]:
+def _sections(estimate: Estimate, on_cpu: bool) -> Iterator[Table | Text]:
     if estimate.memory_gib is not None:
-        yield _memory(estimate.memory_gib)
+        yield _memory(estimate.memory_gib, on_cpu)
     if estimate.time is not None:
         yield _time(estimate.time)
     if estimate.money.lines:
@@ -60,14 +64,21 @@ def _sections(estimate: Estimate) -> Iterator[Table | Text]:
         yield Text("Assumed", tuple(Line(said) for said in estimate.assumptions))
 
 
-def _memory(memory: Memory) -> Table:
+def _memory(memory: Memory, on_cpu: bool) -> Table:
     lines = tuple((line.name, f"{line.gib:.2f}", line.why) for line in memory.lines)
     totals = (
         ("allocated", interval(memory.allocated), "the lines above, with their interval"),
         ("reserved", interval(memory.reserved), "held by the allocator, gaps included"),
         ("card", interval(memory.card), "with the CUDA context; the high end is what to buy"),
     )
-    return Table("Memory of one GPU", ("line", "GiB", "why"), (*lines, *totals))
+    if on_cpu:
+        whole = "with interpreter and libraries; the high end is what to have"
+        totals = (*totals[:2], ("process", interval(memory.card), whole))
+    return Table(
+        "Memory of the process" if on_cpu else "Memory of one GPU",
+        ("line", "GiB", "why"),
+        (*lines, *totals),
+    )
 
 
 def _time(time: Time) -> Table:

@@ -1,81 +1,130 @@
-"""A view on a terminal, readable from 80 columns up."""
+"""A view on a terminal, readable from 80 columns up.
 
+Laid out here and not by rich: its consoles and tables would take longer to import than an estimate
+takes to make. A rich console will do as the paper all the same.
+"""
+
+import os
+import shutil
+import sys
+from collections.abc import Iterator
 from math import log10
+from typing import Any, Protocol
 
-from rich.console import Console
-from rich.markup import escape
-from rich.padding import Padding
-from rich.table import Table as RichTable
-
-from advisor.report.plot import plot
-from advisor.report.view import Bar, Chart, Plot, Table, Text, View
+from advisor.report.layout import Piece, Row, clipped, table, wrapped
+from advisor.report.view import Bar, Chart, Plot, Scatter, Table, Text, View
 from advisor.report.words import rounded
 
 WIDTH = 32  # characters of a chart's axis
-WORD = 13  # longest word that a narrow column keeps whole
+ESCAPES = {
+    "bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "blue": "34",
+    "magenta": "35", "cyan": "36", "white": "37", "bright_black": "90",
+}  # fmt: skip
 
 
-def show(view: View, console: Console) -> None:
-    """Print a view: the answer first, then its sections."""
+class Paper(Protocol):
+    """What a view is printed on: a `Screen`, or a console of rich."""
+
+    @property
+    def width(self) -> int:
+        """Cells of a line."""
+
+    def out(self, *objects: Any, style: Any = None, end: str = "\n") -> None:
+        """Print text as it is, in one style."""
+
+
+class Screen:
+    """The terminal on stdout; styles are left out where it is none, or NO_COLOR is set."""
+
+    def __init__(self) -> None:
+        self.width = shutil.get_terminal_size().columns
+        shown = sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
+        forced = bool(os.environ.get("FORCE_COLOR"))
+        self.styled = (shown or forced) and not os.environ.get("NO_COLOR")
+
+    def out(self, *objects: Any, style: Any = None, end: str = "\n") -> None:
+        """Print text as it is, in one style."""
+        text = " ".join(map(str, objects))
+        if style and self.styled:
+            text = f"\x1b[{ESCAPES[style]}m{text}\x1b[0m"
+        sys.stdout.write(text + end)
+
+
+def show(view: View, paper: Paper | None = None) -> None:
+    """Print a view: the answer first, then its sections.
+
+    Args:
+        paper: where to; the terminal on stdout if None.
+    """
+    out = paper if paper is not None else Screen()
+    for row in rows(view, out.width):
+        for piece in row:
+            out.out(piece.text, style=piece.style or None, end="")
+        out.out()
+
+
+def rows(view: View, width: int) -> Iterator[Row]:
+    """The lines of a view."""
     first, *rest = view.answer or (view.title,)
-    console.print(f"[bold]{escape(first)}[/]")
+    yield from _said(first, width, "bold")
     for line in rest:
-        console.print(escape(line))
+        yield from _said(line, width)
     for section in view.sections:
-        console.print()
+        if isinstance(section, Scatter):
+            continue  # its figures stand in a table beside it; letters show no intervals
+        yield ()
         match section:
             case Table():
-                _table(section, console)
+                yield from _said(section.title, width, "bold")
+                yield from table(section, width)
+                yield from _note(section.note, width)
             case Chart():
-                _chart(section, console)
+                yield from _chart(section, width)
             case Text():
-                _text(section, console)
+                yield from _text(section, width)
             case Plot():
-                plot(section, console)
+                from advisor.report.plot import plot  # only a break-even has one
+
+                yield from plot(section, width)
+                yield from _note(section.note, width)
     if view.footer:
-        console.print()
+        yield ()
         for line in view.footer:
-            console.print(escape(line), style="dim")
+            yield from _said(line, width, "dim")
 
 
-def _text(section: Text, console: Console) -> None:
-    console.print(f"[bold]{escape(section.title)}[/]")
+def _said(text: str, width: int, style: str = "", indent: str = "") -> Iterator[Row]:
+    for line in wrapped(text, width - len(indent)):
+        yield (Piece(indent + line, style),)
+
+
+def _note(text: str, width: int) -> Iterator[Row]:
+    if text:
+        yield from _said(text, width, "dim")
+
+
+def _text(section: Text, width: int) -> Iterator[Row]:
+    yield from _said(section.title, width, "bold")
     for line in section.lines:
-        console.print(Padding(escape(line.says), (0, 0, 0, 2)))
+        yield from _said(line.says, width, indent="  ")
         if line.source:
-            source = f"    {escape(line.source)}"
-            console.print(source, style="dim", no_wrap=True, overflow="ellipsis")
+            yield (Piece(clipped(f"    {line.source}", width), "dim"),)
 
 
-def _table(section: Table, console: Console) -> None:
-    console.print(f"[bold]{escape(section.title)}[/]")
-    table = RichTable(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    for number, column in enumerate(section.columns):
-        cells = [column, *(row[number] for row in section.rows)]
-        longest = max((len(word) for cell in cells for word in cell.split()), default=1)
-        table.add_column(escape(column), overflow="fold", min_width=min(longest, WORD))
-    for row in section.rows:
-        table.add_row(*(escape(cell) for cell in row))
-    console.print(table)
-    if section.note:
-        console.print(escape(section.note), style="dim")
-
-
-def _chart(section: Chart, console: Console) -> None:
-    console.print(f"[bold]{escape(section.title)}[/] [dim]{escape(section.unit)}[/]")
+def _chart(section: Chart, width: int) -> Iterator[Row]:
+    yield (Piece(section.title, "bold"), Piece(" "), Piece(section.unit, "dim"))
     ends = [bar.range.high for bar in section.bars] + [bar.mark for bar in section.bars if bar.mark]
     top = max([*ends, section.limit or 0.0, 1e-12])
-    width = max((len(bar.label) for bar in section.bars), default=0)
+    longest = max((len(bar.label) for bar in section.bars), default=0)
     for bar in section.bars:
         figures = rounded(bar.range.mid)
         if bar.mark is not None:
             figures += f", measured {rounded(bar.mark)}"
-        line = f"  {bar.label.ljust(width)} {_line(bar, section, top)} {figures}"
-        console.print(escape(line), no_wrap=True, overflow="ellipsis")
+        line = f"  {bar.label.ljust(longest)} {_line(bar, section, top)} {figures}"
+        yield (Piece(clipped(line, width)),)
     if section.limit is not None:
-        console.print(f"  | {escape(section.limit_label)}: {rounded(section.limit)}", style="dim")
-    if section.note:
-        console.print(escape(section.note), style="dim")
+        yield (Piece(f"  | {section.limit_label}: {rounded(section.limit)}", "dim"),)
+    yield from _note(section.note, width)
 
 
 def _line(bar: Bar, section: Chart, top: float) -> str:

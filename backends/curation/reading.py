@@ -6,6 +6,7 @@ reason, and reading goes on behind it.
 
 import gzip
 from collections.abc import Callable, Iterator
+from itertools import chain, islice
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -166,17 +167,23 @@ def _parquet(path: Path, name: str, how: How) -> Found:
 
 def _archive(path: Path, name: str, how: How) -> Found:
     """Pages of a web archive: HTML of responses, text of conversions."""
+    number = 0
     with path.open("rb") as file:
         for number, record in enumerate(ArchiveIterator(file), start=1):
             if record.rec_type not in ("response", "conversion"):
                 continue
             place = record.rec_headers.get_header("WARC-Target-URI") or f"{name}#{number}"
             content = record.content_stream().read(LONGEST_LINE)
+            if len(content) < LONGEST_LINE and record.raw_stream.limit > 0:
+                yield Unread(place, "damaged: a record cut short")
+                continue
             if record.rec_type == "conversion":
                 yield _decoded(place, content)
                 continue
             kind = (record.http_headers or record.rec_headers).get_header("Content-Type") or ""
             yield _main_text(place, content) if "html" in kind else Unread(place, "no page")
+    if not number:
+        yield Unread(name, "damaged: no record in it")
 
 
 def _page(path: Path, name: str, how: How) -> Found:
@@ -195,18 +202,19 @@ def _main_text(name: str, content: bytes) -> Raw | Unread:
 
 def _plain(path: Path, name: str, how: How) -> Found:
     with _opened(path) as file:
+        pieces = _pieces(file)
+        ahead = list(islice(pieces, 2))
+        whole = len(ahead) < 2 and how.separator is None
         number = 0
-        for piece in _pieces(file):
+        for piece in chain(ahead, pieces):
             found = _decoded(name, piece)
             if isinstance(found, Unread):
                 yield found
                 return
-            parts = found.text.split(how.separator) if how.separator else [found.text]
-            for part in parts:
+            for part in found.text.split(how.separator) if how.separator else [found.text]:
                 number += 1
                 if part.strip():
-                    only = number == 1 and how.separator is None and len(piece) < PIECE
-                    yield found._replace(name=name if only else f"{name}#{number}", text=part)
+                    yield found._replace(name=name if whole else f"{name}#{number}", text=part)
 
 
 def _pieces(file: IO[bytes]) -> Iterator[bytes]:
@@ -219,14 +227,21 @@ def _pieces(file: IO[bytes]) -> Iterator[bytes]:
             break
         cut = chunk.rfind(b"\n") + 1
         if not cut:
-            cut = len(chunk)
-            while cut > len(chunk) - 4 and chunk[cut - 1] & 0xC0 == 0x80:
-                cut -= 1
-            cut -= chunk[cut - 1] >= 0xC0
+            cut = len(chunk) - _begun(chunk[-4:])
         yield chunk[:cut]
         rest = chunk[cut:]
     if rest:
         yield rest
+
+
+def _begun(end: bytes) -> int:
+    """Bytes at the end that begin a character of UTF-8 and do not finish it."""
+    for back in range(1, len(end) + 1):
+        byte = end[-back]
+        if byte & 0xC0 != 0x80:
+            wanted = 1 if byte < 0xC0 else 2 if byte < 0xE0 else 3 if byte < 0xF0 else 4
+            return back if wanted > back else 0
+    return 0
 
 
 def _decoded(name: str, content: bytes) -> Raw | Unread:

@@ -3,13 +3,9 @@
 This face is light; `backends.training.trainer` imports torch and transformers.
 """
 
-import logging
 from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
-
-# It complains about optional kernels while it is being imported, so this cannot wait.
-logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
 
 Count = Annotated[int, Meta(ge=1)]
 
