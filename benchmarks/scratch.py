@@ -3,10 +3,12 @@
     python benchmarks/scratch.py shakespeare --data FILE [--seeds 1 2 3]
     python benchmarks/scratch.py tunes --data FOLDER [--parser FOLDER_WITH_MUSIC21]
     python benchmarks/scratch.py continued --data FOLDER --general FILE
+    python benchmarks/scratch.py speed --data FILE [--rounds 5]
 
 Each part runs plans through the runner and goes on where it was stopped. `shakespeare` is the
 preset `char-cpu`, with the loss foretold from short runs; `tunes` needs music21, which is no
-dependency of the project; `continued` continues the packaged encoder with and without replay.
+dependency of the project; `continued` continues the packaged encoder with and without replay;
+`speed` sets the training beside a bare torch loop over the same model, in turn, best round of each.
 """
 
 import argparse
@@ -14,14 +16,26 @@ import json
 import math
 import re
 import sys
+import tempfile
+import time
 from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
 
-from backends import runner
-from backends.base import Data, Plan, Step
-from backends.scratch import sequences
+import torch
+from transformers import LlamaForCausalLM
 
+from backends import runner
+from backends.base import Context, Data, Plan, Step
+from backends.scratch import architectures, sequences
+from backends.scratch.measures import Reader
+from backends.scratch.objectives import causal
+from backends.scratch.stream import Stream, write_shards
+from backends.training import Training, precision
+from backends.training.meter import Meter
+from backends.training.streaming import Course, teach
+
+WARM, STEPS = 5, 60  # steps before the clock runs, and while it does
 PUBLISHED = 1.88  # https://github.com/karpathy/nanoGPT#quick-start, on a processor
 
 
@@ -191,10 +205,78 @@ def continued(asked: argparse.Namespace) -> None:
         print(f"| {replay:.0%} | " + " | ".join(f"{value:+.3f}" for value in values) + " |")
 
 
+def speed(asked: argparse.Namespace) -> None:
+    """Tokens per second of the training, and of a bare loop over the same model."""
+    length, rows, vocabulary = 64, 12, 65
+    text = asked.data.read_text()
+    letters = {letter: number for number, letter in enumerate(sorted(set(text)))}
+    tokens = torch.tensor([letters[letter] for letter in text])
+    shards = write_shards([tokens.tolist()], asked.out / "speed-tokens", vocabulary + 1, vocabulary)
+    shape = architectures.Shape(4, 128, 4)
+
+    def fresh() -> Any:
+        torch.manual_seed(1)
+        found = architectures.config("llama", shape, vocabulary + 1, length, 0.0)
+        return LlamaForCausalLM(found).train()
+
+    def bare(arithmetic: str) -> float:
+        model = fresh()
+        optimizer = torch.optim.AdamW(
+            model.parameters(), lr=1e-3, betas=(0.9, 0.99), weight_decay=0.1, fused=True
+        )
+        begun = 0.0
+        for step in range(WARM + STEPS):
+            if step == WARM:
+                begun = time.perf_counter()
+            at = torch.randint(len(tokens) - length - 1, (rows,))
+            both = torch.stack([tokens[i : i + length + 1] for i in at.tolist()])
+            with precision.autocast(arithmetic == "bf16"):
+                logits = model(input_ids=both[:, :-1]).logits
+                flat = logits.float().view(-1, logits.shape[-1])
+                loss = torch.nn.functional.cross_entropy(flat, both[:, 1:].reshape(-1))
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        return STEPS * rows * length / (time.perf_counter() - begun)
+
+    def ours(arithmetic: Any) -> float:
+        model, marks = fresh(), []
+        settings = Training(
+            learning_rate=1e-3, micro_batch=rows, precision=arithmetic, beta2=0.99, warmup=10,
+            schedule="cosine", weight_decay=0.1,
+        )  # fmt: skip
+        course = Course(
+            stream=Stream(shards, length, rows, 1), loss=Reader(causal, length, rows).loss(0.0),
+            evaluate=None, data="", steps=WARM + STEPS, save_steps=10**6, evaluate_steps=10**6,
+            compile=False,
+        )  # fmt: skip
+        with tempfile.TemporaryDirectory() as folder, Meter() as meter:
+            groups = [{"params": list(model.parameters()), "lr": 1e-3}]
+            look = lambda: bool(marks.append(time.perf_counter()))  # noqa: E731 (after each step)
+            teach(model, groups, course, settings, Context(Path(folder), should_stop=look), meter)
+        return (STEPS - 1) * rows * length / (marks[-1] - marks[WARM])
+
+    ways = {
+        "bare loop, fp32": lambda: bare("fp32"),
+        "training, fp32": lambda: ours("fp32"),
+        "bare loop, bf16": lambda: bare("bf16"),
+        "training, bf16": lambda: ours("bf16"),
+    }
+    best = dict.fromkeys(ways, 0.0)
+    for _ in range(asked.rounds):
+        for name, way in ways.items():
+            best[name] = max(best[name], way())
+    print("| way | tokens/s | of its bare loop |\n|---|---|---|")
+    for name, value in best.items():
+        peer = best[f"bare loop, {name.rpartition(' ')[2]}"]
+        print(f"| {name} | {value:,.0f} | {value / peer:.2f} |")
+
+
 def main() -> None:
     """Run the part that is asked for and print its table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("part", choices=["shakespeare", "tunes", "continued"])
+    parser.add_argument("part", choices=["shakespeare", "tunes", "continued", "speed"])
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=Path("runs/scratch"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
@@ -205,9 +287,11 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=60_000)
     parser.add_argument("--replay", type=float, nargs="+", default=[0.0, 0.25])
     parser.add_argument("--rate", type=float, default=2e-4)
+    parser.add_argument("--rounds", type=int, default=5)
     asked = parser.parse_args()
     asked.out.mkdir(parents=True, exist_ok=True)
-    {"shakespeare": shakespeare, "tunes": tunes, "continued": continued}[asked.part](asked)
+    parts = {"shakespeare": shakespeare, "tunes": tunes, "continued": continued, "speed": speed}
+    parts[asked.part](asked)
 
 
 if __name__ == "__main__":

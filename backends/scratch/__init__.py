@@ -12,7 +12,7 @@ from backends.base import Backend
 from backends.training import ALIASES as TRAINING_ALIASES
 from backends.training import Training
 
-Share = Annotated[float, Meta(ge=0, lt=1)]
+Family = Literal["llama", "bert", "modernbert", "t5"]
 
 
 class Settings(Training, frozen=True, forbid_unknown_fields=True):
@@ -34,7 +34,7 @@ class Settings(Training, frozen=True, forbid_unknown_fields=True):
     )
     weight_decay: Annotated[float, Meta(ge=0, le=1, description="AdamW's decay of matrices")] = 0.1
     family: Annotated[
-        Literal["llama", "bert", "modernbert", "t5"],
+        Family,
         Meta(
             description="llama: decoder, next token; bert, modernbert: encoder, hidden tokens; "
             "t5: encoder-decoder, spans taken out"

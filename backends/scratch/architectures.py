@@ -45,7 +45,9 @@ def made(settings: Settings, tokenizer: Any, context: int, seed: int) -> Any:
         "modernbert": ModernBertForMaskedLM,
         "t5": T5ForConditionalGeneration,
     }[settings.family]
-    return make(config(settings.family, shape, len(tokenizer), context, settings.dropout, tokenizer))
+    return make(
+        config(settings.family, shape, len(tokenizer), context, settings.dropout, tokenizer)
+    )
 
 
 def config(

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-
 from backends.base import Context, Step
 from backends.curation import corpus as curation
 from backends.data.documents import Skipped, contents, files, nothing_in
@@ -116,9 +115,7 @@ def parted(path: str, share: float) -> Texts:
     return Texts(lambda: part(False), lambda: part(True))
 
 
-def tokenizer_for(
-    settings: Settings, base: Any, domain: Texts, corpus_bytes: int
-) -> Any:
+def tokenizer_for(settings: Settings, base: Any, domain: Texts, corpus_bytes: int) -> Any:
     """The tokenizer of a step: kept, extended, or trained on what is learnt from.
 
     Args:
@@ -154,7 +151,9 @@ def tokenizer_for(
     return found
 
 
-def corpus(found: Texts, tokenizer: Any, folder: Path, names: tuple[str, str], anew: bool) -> Corpus:
+def corpus(
+    found: Texts, tokenizer: Any, folder: Path, names: tuple[str, str], anew: bool
+) -> Corpus:
     """The shards of texts, written below a folder, or those that a stopped run wrote there."""
     train, held = (folder / name for name in names)
     size = folder / f"{names[1]}.bytes"

@@ -10,7 +10,9 @@ from backends.training import precision
 AT_ONCE = 64
 
 
-def drawn(model: Any, tokenizer: Any, settings: Settings, begin: list[int], count: int) -> list[str]:
+def drawn(
+    model: Any, tokenizer: Any, settings: Settings, begin: list[int], count: int
+) -> list[str]:
     """Texts that a decoder writes by chance, each to its end or the longest allowed.
 
     Args:

@@ -8,7 +8,7 @@ import torch
 
 from backends import weights
 from backends.base import Metric
-from backends.scratch import Settings, corpora, drawing, preparation, vocabulary
+from backends.scratch import Family, Settings, corpora, drawing, preparation, vocabulary
 from backends.scratch.measures import figures
 from backends.training import precision, silence
 from knowledge.errors import UserError
@@ -21,7 +21,7 @@ class Finished(NamedTuple):
 
     model: Any
     tokenizer: Any
-    family: str
+    family: Family
 
     def continued(self, text: str) -> str:
         """What a decoder writes after a text, or a text with its hidden tokens filled in."""
@@ -81,5 +81,3 @@ def load(folder: Path) -> Finished:
         model = preparation.KINDS[family].from_pretrained(folder, dtype=torch.float32)
     model.requires_grad_(False).eval().to(precision.device())
     return Finished(model, vocabulary.kept(folder), family)
-
-

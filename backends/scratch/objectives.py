@@ -188,5 +188,5 @@ def loss_of(logits_BTV: torch.Tensor, labels_BT: torch.Tensor, z: float = 0.0) -
 
 def _parts(total: int, parts: int, chance: np.random.Generator) -> Tokens:
     """A number cut into parts of one at least, every such cut equally likely."""
-    cuts = np.sort(chance.choice(total - 1, parts - 1, replace=False)) + 1 if parts > 1 else []
+    cuts: Tokens = np.sort(chance.choice(total - 1, parts - 1, replace=False) + 1)
     return np.diff(np.concatenate([[0], cuts, [total]])).astype(np.int64)

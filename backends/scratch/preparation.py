@@ -11,7 +11,7 @@ from transformers import AutoModelForSeq2SeqLM as AutoModelForPairs
 
 from backends import weights
 from backends.base import Context, Step
-from backends.scratch import Settings, architectures, corpora, vocabulary
+from backends.scratch import Family, Settings, architectures, corpora, vocabulary
 from backends.scratch.corpora import Corpus, Texts
 from backends.scratch.measures import Reader
 from backends.scratch.objectives import Masked, Spans, causal
@@ -112,7 +112,7 @@ def prepared(step: Step, settings: Settings, context: Context) -> Prepared:
     return Prepared(model, tokenizer, read, held, beside, settings, steps, new, notes)
 
 
-def family_of(source: str, name: str) -> str:
+def family_of(source: str, name: str) -> Family:
     """What a model on disk learns like: a decoder, an encoder or both."""
     with weights.loading(name):
         config = AutoConfig.from_pretrained(source)
@@ -150,9 +150,7 @@ def refuse_too_little(
         )
 
 
-def _tokenizer(
-    settings: Settings, base: Any, domain: Texts, context: Context
-) -> Any:
+def _tokenizer(settings: Settings, base: Any, domain: Texts, context: Context) -> Any:
     kept = context.folder / "tokenizer"
     if context.resume and (kept / "tokenizer.json").is_file():
         return vocabulary.kept(kept)
@@ -228,9 +226,7 @@ def reader(settings: Settings, tokenizer: Any, length: int, seed: int) -> Reader
         return Reader(causal, length, settings.micro_batch)
     share = settings.mask_share or HIDDEN.get(settings.family, 0.15)
     if settings.family == "t5":
-        return Reader(
-            Spans(tokenizer, share, settings.span, seed), length, settings.micro_batch
-        )
+        return Reader(Spans(tokenizer, share, settings.span, seed), length, settings.micro_batch)
     objective = Masked(tokenizer, share, seed)
     return Reader(objective, length - objective.added, settings.micro_batch)
 

@@ -13,36 +13,33 @@ import math
 import shutil
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-import msgspec
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 
 from backends.base import Context, Interrupted
-from backends.training import Training, checkpoints, precision, trainer
+from backends.training import Training, checkpoints, compiling, precision, states, trainer
 from backends.training.arguments import optimizer
 from backends.training.meter import Meter
 from backends.training.rates import share
 from knowledge.errors import UserError
 
-WEIGHTS, OPTIMIZER, STATE = "model.safetensors", "optimizer.pt", "state.json"
-COMPILED = "compiled.txt"
 REMEMBERED = 64  # losses that a new one is compared with
 KNOWN = 16  # of them needed before any is called a spike
 IN_A_ROW = 3  # steps skipped among the last ten before the weights go back
 GOES_BACK = 5  # times before the training is given up
 WARM = 3  # first steps that no time is taken of
-LONG = 900.0  # seconds of a training on a processor that make good compiling the model
 
 
 class Tokens(Protocol):
     """What gives the batches; `backends.scratch.stream.Stream` is one."""
 
-    tokens: int
+    @property
+    def tokens(self) -> int:
+        """Targets given so far."""
 
     def __next__(self) -> Any:
         """The next batch."""
@@ -76,17 +73,6 @@ class Course(NamedTuple):
     spike: float | None = 6.0
     floor: float = 0.0
     compile: bool | None = None
-
-
-class Kept(msgspec.Struct, forbid_unknown_fields=True):
-    """What a checkpoint holds beside weights and optimizer."""
-
-    step: int
-    stream: dict[str, Any]
-    losses: list[float]
-    skipped: list[int]
-    gone_back: int
-    curve: list[dict[str, float]]
 
 
 class Taught(NamedTuple):
@@ -158,7 +144,7 @@ class _Teaching:
                 self._restore(found[0], whole=True)
                 self.meter.carry(found[1].seconds, found[1].peak_bytes)
                 self.resumed_from = self.step
-        _forget_after(self.context.folder / "metrics.jsonl", self.step)
+        states.forget_after(self.context.folder / "metrics.jsonl", self.step)
         self._settle_arithmetic()
         self._settle_compiling()
         self.context.progress.start("training", self.course.steps, "steps")
@@ -224,7 +210,9 @@ class _Teaching:
     def _skip(self, value: float) -> None:
         """Leave a step out, and after several of them go back to the last checkpoint."""
         self.skipped.append(self.step + 1)
-        self.context.log(step=self.step, skipped=True, spike=value if math.isfinite(value) else None)
+        self.context.log(
+            step=self.step, skipped=True, spike=value if math.isfinite(value) else None
+        )
         if sum(at > self.step - 9 for at in self.skipped[-IN_A_ROW:]) < IN_A_ROW:
             return
         found = checkpoints.last(self.folder)
@@ -276,22 +264,13 @@ class _Teaching:
     def _save(self) -> None:
         folder = self.folder / f"checkpoint-{self.step}"
         shutil.rmtree(folder, ignore_errors=True)
-        state = Kept(
+        state = states.Kept(
             self.step, self.course.stream.state(), list(self.losses), self.skipped,
             self.gone_back, self.curve,
         )  # fmt: skip
         try:
-            folder.mkdir(parents=True)
-            save_file(
-                {n: p.detach().cpu().contiguous() for n, p in self.learning.items()},
-                folder / WEIGHTS,
-            )
-            held = {"optimizer": self.optimizer.state_dict(), "chance": _chance()}
-            torch.save(held, folder / OPTIMIZER)
-            (folder / STATE).write_bytes(msgspec.json.encode(state))
-            checkpoints.seal(
-                folder, self.course.data, self.meter.seconds, self.meter.peak_bytes
-            )
+            states.write(folder, self.learning, self.optimizer, state)
+            checkpoints.seal(folder, self.course.data, self.meter.seconds, self.meter.peak_bytes)
         except (OSError, SafetensorError, RuntimeError) as error:
             shutil.rmtree(folder, ignore_errors=True)
             reason = " ".join(str(error).split())[:120]
@@ -305,22 +284,15 @@ class _Teaching:
 
     def _restore(self, checkpoint: Path, whole: bool) -> None:
         """Take weights and optimizer of a checkpoint, and with `whole` everything else."""
-        held = load_file(checkpoint / WEIGHTS)
-        with torch.no_grad():
-            for name, parameter in self.learning.items():
-                parameter.copy_(held[name])
-        kept = torch.load(checkpoint / OPTIMIZER, weights_only=True)
-        self.optimizer.load_state_dict(kept["optimizer"])
-        state = msgspec.json.decode((checkpoint / STATE).read_bytes(), type=Kept)
+        state = states.read(checkpoint, self.learning, self.optimizer, chance=whole)
         self.step = state.step
         self.losses = deque(state.losses, maxlen=REMEMBERED)
         self.curve = state.curve
         if whole:
             self.course.stream.restore(state.stream)
             self.skipped, self.gone_back = state.skipped, state.gone_back
-            _set_chance(kept["chance"])
         else:
-            _forget_after(self.context.folder / "metrics.jsonl", self.step)
+            states.forget_after(self.context.folder / "metrics.jsonl", self.step)
 
     def _settle_arithmetic(self) -> None:
         """Choose bf16 or fp32, once for a run."""
@@ -336,52 +308,23 @@ class _Teaching:
         self.bf16 = chosen == "bf16"
 
     def _settle_compiling(self) -> None:
-        """Choose whether to compile, once for a run: on a GPU, or for long on a processor.
-
-        Compiling takes a processor most of a minute and makes bf16 a fifth faster afterwards.
-        """
-        self.runs = self.model
-        kept = self.context.folder / COMPILED
-        wish = self.course.compile
-        if wish is None and self.context.resume and kept.is_file():
-            wish = kept.read_text().strip() == "yes"
-        if wish is None:
-            wish = precision.device() == "cuda" or self._expected() > LONG
-        if wish:
-            wish = self._compile()
-        kept.write_text("yes" if wish else "no")
-        self.compiled = wish
-
-    def _expected(self) -> float:
-        """Seconds that the training would take uncompiled, from two batches."""
-        where, found = self.course.stream.state(), []
-        self.model.train()
-        with torch.random.fork_rng(devices=[]):
-            for _ in range(2):
-                begun = time.perf_counter()
-                with precision.autocast(self.bf16):
-                    loss = self.course.loss(self.model, next(self.course.stream), 0)
-                loss.backward()
-                self.model.zero_grad(set_to_none=True)
-                found.append(time.perf_counter() - begun)
-        self.course.stream.restore(where)
-        return min(found) * self.course.steps * self.settings.accumulation
-
-    def _compile(self) -> bool:
-        """Compile the model and try it; without a compiler go on as it is."""
+        """Choose whether to compile, once for a run."""
         where = self.course.stream.state()
-        compiled = torch.compile(self.model)
-        try:
-            with torch.random.fork_rng(devices=[]), precision.autocast(self.bf16):
-                self.course.loss(compiled, next(self.course.stream), 0).backward()
-        except Exception as error:  # whatever a toolchain may lack
-            self.notes.append(f"torch.compile does not work here: {str(error).split()[:1]}")
-            return False
-        finally:
-            self.model.zero_grad(set_to_none=True)
-            self.course.stream.restore(where)
-        self.runs = compiled
-        return True
+
+        def learn(model: Any) -> None:
+            with precision.autocast(self.bf16):
+                loss = self.course.loss(model, next(self.course.stream), 0)
+            loss.backward()
+
+        self.model.train()
+        steps = self.course.steps * self.settings.accumulation
+        self.runs, note = compiling.settled(
+            self.model, learn, steps, self.course.compile, self.context
+        )
+        self.course.stream.restore(where)
+        if note:
+            self.notes.append(note)
+        self.compiled = self.runs is not self.model
 
     def _taught(self, seconds: float) -> Taught:
         per_step = None
@@ -401,35 +344,3 @@ class _Teaching:
             compiled=self.compiled,
             curve=tuple(self.curve),
         )  # fmt: skip
-
-
-def _chance() -> dict[str, Any]:
-    """The state of torch's random numbers, of which dropout is drawn."""
-    held = {"cpu": torch.get_rng_state()}
-    if torch.cuda.is_available():
-        held["cuda"] = torch.cuda.get_rng_state()
-    return held
-
-
-def _set_chance(held: Mapping[str, Any]) -> None:
-    torch.set_rng_state(held["cpu"])
-    if "cuda" in held and torch.cuda.is_available():
-        torch.cuda.set_rng_state(held["cuda"])
-
-
-def _forget_after(log: Path, step: int) -> None:
-    """Drop the lines of steps that are to be taken anew, so that a curve has each once."""
-    if not log.is_file():
-        return
-
-    def kept() -> Iterator[bytes]:
-        for line in log.read_bytes().splitlines(keepends=True):
-            try:
-                if msgspec.json.decode(line).get("step", 0) <= step:
-                    yield line
-            except msgspec.DecodeError:  # cut off when the process was killed
-                continue
-
-    beside = log.with_name(f".{log.name}.new")
-    beside.write_bytes(b"".join(kept()))
-    beside.replace(log)

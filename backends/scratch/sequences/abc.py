@@ -131,7 +131,9 @@ def _pieces(lines: list[str]) -> Iterator[tuple[str, str]]:
             elif match["inline"]:
                 yield "field", match["inline"][1:-1]
             elif match["tuplet"] or match["broken"]:
-                yield ("tuplet", match["tuplet"]) if match["tuplet"] else ("broken", match["broken"])
+                yield (
+                    ("tuplet", match["tuplet"]) if match["tuplet"] else ("broken", match["broken"])
+                )
             elif match["note"]:
                 yield "note", match["long"]
             elif match["chord"]:

@@ -138,9 +138,7 @@ def test_a_killed_plan_resumes_to_the_same_model(data: Data, tmp_path: Path) -> 
     assert curves[0] == curves[1]
 
 
-def test_an_encoder_is_continued_with_replay_and_forgets_less(
-    data: Data, tmp_path: Path
-) -> None:
+def test_an_encoder_is_continued_with_replay_and_forgets_less(data: Data, tmp_path: Path) -> None:
     general = Data(train=data.corpus)
     both = Data(train=data.train, corpus=data.corpus)
     made = run(tmp_path / "base", scratch(general, family="bert", max_steps=150, tokenizer=None,
