@@ -17,8 +17,9 @@ from advisor.profile import Profile
 from advisor.recommendation.records import Ranked, Recommendation
 from backends import data as reading
 from backends.base import Data, Plan, Predicted, Step
-from knowledge import methods, prices
+from knowledge import methods, models, prices
 from knowledge.errors import UserError, unknown
+from knowledge.pretraining import MOST_EPOCHS, TOKENS_PER_PARAMETER
 from knowledge.quantities import HOUR, Range
 
 ENCODER = "all-minilm-l6-v2"  # what is tuned or embeds where nothing else is named
@@ -31,6 +32,7 @@ SURVIVAL = (
     "(https://arxiv.org/abs/2306.01116): size the model by the tokens that its report counts."
 )
 ANSWERS = "tune"  # the step that makes a model which answers
+SMALLEST_MODEL = 100_000  # parameters of a model made from scratch
 SHOTS, HELD_OUT = 8, 200  # examples in a message; items asked for a first figure
 
 
@@ -220,6 +222,39 @@ def _on_curated(step: Step, curate: Step) -> Step:
     return replace(step, data=data)
 
 
+def _pretrainer(profile: Profile, option: Ranked, row: methods.Method) -> Step:
+    """A step that learns from plain text: a new model sized by budget and text, or one continued.
+
+    A new model is as large as the money allows and the text supports: twenty tokens for each
+    parameter (https://arxiv.org/abs/2203.15556), each read four times at most
+    (https://arxiv.org/abs/2305.16264).
+    """
+    plain = _other(profile, option, row)
+    train = _needed(profile, "corpus", "a folder of text") if not profile.data else profile.data
+    data = Data(train=profile.corpus or train, corpus=None)
+    if row.approach == "cpt":
+        return replace(plain, model=option.model, data=data)
+    sequences = profile.task_type == "predict-sequence" or profile.domain_distance == "non-text"
+    settings: dict[str, Any] = {"predict": True}
+    if sequences:
+        settings["vocabulary"] = "characters"
+    most = _size_of(option)
+    if profile.unlabelled_tokens is not None:
+        supported = profile.unlabelled_tokens * MOST_EPOCHS / TOKENS_PER_PARAMETER
+        most = supported if most is None else min(most, supported)
+    if most is None:
+        settings["preset"] = "gpu-day"
+    else:
+        settings["parameters"] = max(SMALLEST_MODEL, int(float(f"{most:.2g}")))
+    return replace(plain, model=None, data=data, settings=settings)
+
+
+def _size_of(option: Ranked) -> float | None:
+    """Parameters of the model that the option was estimated with."""
+    row = models.table().get(option.model or "")
+    return None if row is None else float(row.architecture().parameters())
+
+
 def _prompter(profile: Profile, option: Ranked, row: methods.Method) -> Step:
     """A step that asks a model behind an endpoint about held-out examples."""
     data = Data(
@@ -255,6 +290,7 @@ _MAKERS: dict[str, Callable[[Profile, Ranked, methods.Method], Step]] = {
     "peft": _tuner,
     "rag": _retriever,
     "prompting": _prompter,
+    "scratch": _pretrainer,
 }
 
 

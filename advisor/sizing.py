@@ -58,6 +58,8 @@ class Sizing(msgspec.Struct, frozen=True):
     beside: tuple[Size, ...]
     estimate: Estimate
     assumptions: tuple[str, ...]
+    served: Size | None = None
+    """As good as the best, and cheapest with the tokens that it is to serve."""
 
 
 def loss(parameters: float, tokens: float) -> float:
@@ -77,9 +79,41 @@ def for_model(job: Job) -> Estimate:
     return estimate(replace(job, method="scratch", tokens=tokens_for(shape.active_parameters())))
 
 
-def for_budget(job: Job, *, usd: float | None = None, hours: float | None = None) -> Sizing:
+def with_serving(best: Size, served: float) -> Size:
+    """The size that reaches the best one's loss with the least compute, its use included.
+
+    Training costs 6 N D operations and serving 2 N for each token read or written.
+    Source: https://arxiv.org/abs/2401.00448, equation 3.
+
+    Args:
+        served: tokens that the model reads and writes in its life.
+    Raises:
+        UserError: a negative number of them.
+    """
+    if served < 0:
+        raise UserError(f"served is {served:g}; give the tokens of a model's life, 0 or more")
+
+    def size(parameters: float) -> Size:
+        left = best.loss - IRREDUCIBLE - A / parameters**ALPHA
+        tokens = (B / left) ** (1 / BETA)
+        return _size(parameters, tokens)
+
+    def work(x: float) -> float:
+        one = size(exp(x))
+        return log(6 * one.parameters * one.tokens + 2 * one.parameters * served)
+
+    # Below this size no number of tokens reaches the loss.
+    least = (A / (best.loss - IRREDUCIBLE)) ** (1 / ALPHA)
+    return size(exp(_lowest(work, log(least * 1.02), log(best.parameters * 4))))
+
+
+def for_budget(
+    job: Job, *, usd: float | None = None, hours: float | None = None, served: float | None = None
+) -> Sizing:
     """The best size and tokens for a budget of money, or of hours on the job's GPUs.
 
+    Args:
+        served: tokens that the model is to read and write in its life; none: not asked.
     Raises:
         UserError: no budget, one of zero, no known price, or too little to train anything.
     """
@@ -103,6 +137,7 @@ def for_budget(job: Job, *, usd: float | None = None, hours: float | None = None
     return Sizing(
         gpu=duration.card(job.gpu or GPU).id, n_gpus=job.n_gpus or 1, gpu_hours=allowed,
         best=sizes[BESIDE.index(1.0)], beside=sizes, estimate=estimate(chosen), assumptions=notes,
+        served=None if served is None else with_serving(sizes[BESIDE.index(1.0)], served),
     )  # fmt: skip
 
 

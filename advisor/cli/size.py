@@ -20,6 +20,7 @@ PRESETS = {"gpu-day": {"hours": 24.0, "n_gpus": 1}}
 @click.option("--gpu", help=f"GPU; {sizing.GPU} unless named.")
 @click.option("--n-gpus", type=int, help="GPUs in all.")
 @click.option("--seq-len", type=int, help="Tokens of one sequence.")
+@click.option("--served", type=float, help="Tokens the model will read and write in its life.")
 @click.option("--spot/--no-spot", default=None, help="Rent at spot prices.")
 @common
 def size(
@@ -27,6 +28,7 @@ def size(
     usd: float | None,
     hours: float | None,
     preset: str | None,
+    served: float | None,
     as_json: bool,
     quiet: bool,
     **keys: Any,
@@ -53,7 +55,8 @@ def size(
         if usd is not None or hours is not None or "n_gpus" in given:
             raise UserError(f"--preset {preset} says hours and GPUs itself; drop the other flags")
         hours, given["n_gpus"] = PRESETS[preset]["hours"], int(PRESETS[preset]["n_gpus"])
-    outcome = sizing.for_budget(jobs.settled({"method": "scratch", **given}), usd=usd, hours=hours)
+    job = jobs.settled({"method": "scratch", **given})
+    outcome = sizing.for_budget(job, usd=usd, hours=hours, served=served)
     if as_json:
         print_json(outcome)
         return

@@ -19,6 +19,7 @@ def view(outcome: Sizing) -> View:
             f"{count(best.parameters)} parameters on {count(best.tokens)} tokens: best for "
             f"{rounded(outcome.gpu_hours)} GPU-hours on {outcome.n_gpus} x {outcome.gpu}",
             _spent(outcome.estimate),
+            *_served(outcome),
         ),
         sections=(
             Table(
@@ -54,6 +55,18 @@ def count(value: float) -> str:
         if value >= size:
             return f"{value / size:.3g} {letter}"
     return f"{value:,.0f}"
+
+
+def _served(outcome: Sizing) -> tuple[str, ...]:
+    """The smaller model for much use, in a sentence."""
+    if outcome.served is None:
+        return ()
+    small = outcome.served
+    return (
+        f"to serve that many tokens: {count(small.parameters)} parameters on "
+        f"{count(small.tokens)} tokens ({small.tokens_per_parameter:.0f} for each) reach the same "
+        "loss with the least compute, use included (https://arxiv.org/abs/2401.00448)",
+    )
 
 
 def _spent(answer: Estimate) -> str:

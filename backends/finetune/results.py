@@ -9,12 +9,15 @@ import msgspec
 import yaml
 
 from backends.base import Context, Metric, Step, StepResult
-from backends.finetune import Tuning
+from backends.training import Training
 from backends.training.meter import Meter
 from backends.training.trainer import Trained
 from knowledge.quantities import HOUR
 
-SHOWN = ("accuracy", "macro_f1", "span_f1", "ece", "loss", "perplexity", "exact_match", "token_f1")
+SHOWN = (
+    "accuracy", "macro_f1", "span_f1", "ece", "loss", "perplexity", "bits_per_byte", "exact_match",
+    "token_f1",
+)  # fmt: skip
 
 
 class Outcome(NamedTuple):
@@ -22,7 +25,7 @@ class Outcome(NamedTuple):
 
     metrics: dict[str, Metric]
     counts: dict[str, int]
-    settings: Tuning
+    settings: Training
     artefact: str
     notes: list[str]
 

@@ -90,3 +90,21 @@ def test_a_plan_survives_its_file(tmp_path) -> None:
     path = tmp_path / "plan.yaml"
     plans.write(plan, path)
     assert plans.read(path) == plan
+
+
+def test_a_model_from_scratch_is_sized_by_the_text_and_learns_what_was_curated(tmp_path) -> None:
+    corpus = tmp_path / "corpus"
+    corpus.mkdir()
+    (corpus / "tunes.txt").write_text("X:1\nK:G\ngab\n" * 50)
+    plan = made(task_type="predict-sequence", gap="both", domain_distance="non-text",
+                corpus_in_base="new-or-rare", unlabelled_tokens=2e9, corpus=str(corpus),
+                privacy="on-prem", hardware="8x80GB", expertise="research",
+                train_budget_usd=20000)  # fmt: skip
+    assert [step.method for step in plan.steps][:2] == ["curate", "scratch"]
+    step = plan.steps[1]
+    settings = load(step.method).settled(step)
+    assert step.model is None and step.data.train == "step:curate"
+    assert settings.vocabulary == "characters" and settings.predict
+    assert settings.parameters is not None
+    # Read four times at most, the text suffices for twenty tokens for each parameter.
+    assert 20 * settings.parameters <= 1.05 * 4 * 2e9

@@ -44,6 +44,21 @@ def test_more_money_buys_a_larger_model_and_more_tokens() -> None:
     assert large.loss < small.loss
 
 
+def test_a_model_that_serves_much_is_smaller_and_as_good() -> None:
+    """Sardana: 13B-quality with two trillion tokens of use is a 7B on 2.1 T, arXiv 2401.00448."""
+    job = settled({"gpu": "H100-SXM-80GB", "n_gpus": 8})
+    best = sizing.for_budget(job, usd=10_000).best
+    before = best.parameters * 1.5
+    for served in (0.0, 1e10, 1e12):
+        found = sizing.with_serving(best, served)
+        assert found.loss == pytest.approx(best.loss, rel=1e-6)
+        assert found.parameters < before
+        before = found.parameters
+    assert found.tokens > 2 * best.tokens
+    with pytest.raises(UserError, match="served is -1"):
+        sizing.with_serving(best, -1.0)
+
+
 @pytest.mark.parametrize("budget", [{}, {"usd": 0.0}, {"hours": -1.0}, {"usd": 1.0, "hours": 1.0}])
 def test_no_budget_is_refused(budget: dict[str, float]) -> None:
     with pytest.raises(UserError):

@@ -6,6 +6,7 @@ shifts). Which window comes when is a function of seed, source and epoch; what a
 remember is how many it has given.
 """
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -16,6 +17,7 @@ from backends.scratch.stream.order import key, mixture, permuted
 from backends.scratch.stream.shards import Shards
 from knowledge.errors import UserError
 
+PLANNED = 64  # batches whose places are drawn at once
 MIXED = 2**63  # a number that names the choice of sources among the keys
 
 
@@ -24,6 +26,13 @@ class Source(NamedTuple):
 
     shards: Shards
     weight: float = 1.0
+
+
+class Batch(NamedTuple):
+    """Source and first token of each row of a batch, and how many are drawn of each after it."""
+
+    rows: list[tuple[int, int]]
+    drawn: list[int]
 
 
 class Stream:
@@ -65,16 +74,18 @@ class Stream:
         self._windows = [(source.shards.tokens - 1) // length for source in self._sources]
         self._samples = 0
         self._drawn = [0] * len(self._sources)
+        self._planned: deque[Batch] = deque()
 
     def __iter__(self) -> Iterator[NDArray[np.int64]]:
         return self
 
     def __next__(self) -> NDArray[np.int64]:
-        chosen, drawn = self._chosen(self._samples, self._drawn)
+        if not self._planned:
+            self._planned.extend(self._chosen(self._samples, self._drawn, PLANNED))
+        chosen, self._drawn = self._planned.popleft()
         rows = [self._sources[s].shards.read(at, self._length + 1) for s, at in chosen]
         self._samples += self._batch * self._world
-        self._drawn = drawn
-        for source, at in self._chosen(self._samples, drawn)[0]:
+        for source, at in self._planned[0].rows if self._planned else ():
             self._sources[source].shards.expect(at, self._length + 1)
         return np.stack(rows)
 
@@ -115,19 +126,25 @@ class Stream:
                     "set it as it was, or begin a new run"
                 )
         self._samples, self._drawn = int(state["samples"]), [int(n) for n in state["drawn"]]
+        self._planned.clear()
 
-    def _chosen(self, first: int, drawn: list[int]) -> tuple[list[tuple[int, int]], list[int]]:
-        """Source and first token of each row for this process, and what is drawn after them."""
-        number = np.arange(first, first + self._batch * self._world)
+    def _chosen(self, first: int, drawn: list[int], batches: int) -> Iterator[Batch]:
+        """The next batches: drawing many at once costs hardly more than one."""
+        size = self._batch * self._world
+        number = np.arange(first, first + batches * size)
         of = mixture(number, [s.weight for s in self._sources], key(self._seed, MIXED))
         starts = np.zeros(len(number), dtype=np.int64)
-        after = list(drawn)
+        after = np.zeros((batches, len(self._sources)), dtype=np.int64)
         for source in range(len(self._sources)):
             its = np.flatnonzero(of == source)
             starts[its] = self._starts(source, drawn[source] + np.arange(len(its)))
-            after[source] += len(its)
-        mine = slice(self._rank * self._batch, (self._rank + 1) * self._batch)
-        return list(zip(of[mine].tolist(), starts[mine].tolist(), strict=True)), after
+            each = (of == source).reshape(batches, size).sum(axis=1)
+            after[:, source] = drawn[source] + np.cumsum(each)
+        for batch in range(batches):
+            begin = batch * size + self._rank * self._batch
+            mine = slice(begin, begin + self._batch)
+            rows = list(zip(of[mine].tolist(), starts[mine].tolist(), strict=True))
+            yield Batch(rows, after[batch].tolist())
 
     def _starts(self, source: int, draws: NDArray[np.int64]) -> NDArray[np.int64]:
         """First tokens of a source's windows, by how many of its windows came before."""

@@ -1,0 +1,346 @@
+"""A model and an endless stream of tokens into a trained model, resumable at the exact token.
+
+transformers' Trainer counts rows and epochs; a stream has neither, and steps of small models are
+short enough for its bookkeeping to show. What surrounds a step is shared with the other trainers:
+settings, optimizer, arithmetic, seals, the meter.
+
+A step whose loss stands out of the ones before it is not taken; when several stand out, the
+weights go back to the last checkpoint while the stream goes on, so that the data after it are
+others (https://arxiv.org/abs/2204.02311, section 5.1).
+"""
+
+import math
+import shutil
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from safetensors import SafetensorError
+
+from backends.base import Context, Interrupted
+from backends.training import Training, checkpoints, compiling, precision, states, trainer
+from backends.training.arguments import optimizer
+from backends.training.meter import Meter
+from backends.training.rates import share
+from knowledge.errors import UserError
+
+REMEMBERED = 64  # losses that a new one is compared with
+KNOWN = 16  # of them needed before any is called a spike
+IN_A_ROW = 3  # steps skipped among the last ten before the weights go back
+GOES_BACK = 5  # times before the training is given up
+WARM = 3  # first steps that no time is taken of
+
+
+class Tokens(Protocol):
+    """What gives the batches; `backends.scratch.stream.Stream` is one."""
+
+    @property
+    def tokens(self) -> int:
+        """Targets given so far."""
+
+    def __next__(self) -> Any:
+        """The next batch."""
+
+    def state(self) -> dict[str, Any]:
+        """Where it stands, for JSON."""
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on where `state` was taken."""
+
+
+class Course(NamedTuple):
+    """What is to be learnt from a stream.
+
+    Args:
+        stream: batches of `micro_batch` rows.
+        loss: (model, batch, number of tokens given before it) to a scalar; the number lets what
+            is drawn for a batch (masks) be the same in a resumed run.
+        evaluate: the model, and whether it is at its end, to figures, with `loss` among them;
+            called every `evaluate_steps` and at the end.
+        data: a hash of everything that decides the order and the loss.
+    """
+
+    stream: Tokens
+    loss: Callable[[Any, Any, int], torch.Tensor]
+    evaluate: Callable[[Any, bool], Mapping[str, float]] | None
+    data: str
+    steps: int
+    save_steps: int
+    evaluate_steps: int
+    spike: float | None = 6.0
+    floor: float = 0.0
+    compile: bool | None = None
+
+
+class Taught(NamedTuple):
+    """What training came to.
+
+    `curve` has the figures of each evaluation, in order, with their `step` and `tokens`;
+    `waited` is the share of the time of all steps in which the stream kept the model waiting.
+    """
+
+    trained: trainer.Trained
+    tokens: int
+    tokens_per_second: float | None
+    waited: float | None
+    skipped: tuple[int, ...]
+    gone_back: int
+    compiled: bool
+    curve: tuple[dict[str, float], ...]
+
+
+def teach(
+    model: Any,
+    groups: Sequence[Mapping[str, Any]],
+    course: Course,
+    settings: Training,
+    context: Context,
+    meter: Meter,
+) -> Taught:
+    """Train a model in place, keeping checkpoints in the context's folder.
+
+    Raises:
+        Interrupted: the user asked to stop; the state is saved.
+        UserError: the loss is beyond mending, the disk is full, or a checkpoint is of other data.
+    """
+    return _Teaching(model, groups, course, settings, context, meter).done()
+
+
+class _Teaching:
+    """One training, from its beginning or from a checkpoint."""
+
+    def __init__(
+        self,
+        model: Any,
+        groups: Sequence[Mapping[str, Any]],
+        course: Course,
+        settings: Training,
+        context: Context,
+        meter: Meter,
+    ) -> None:
+        self.model, self.course, self.settings, self.context = model, course, settings, context
+        self.meter = meter
+        self.folder = context.folder / "checkpoints"
+        self.notes: list[str] = []
+        self.step, self.gone_back = 0, 0
+        self.losses: deque[float] = deque(maxlen=REMEMBERED)
+        self.skipped: list[int] = []
+        self.curve: list[dict[str, float]] = []
+        self.learning = {n: p for n, p in model.named_parameters() if p.requires_grad}
+        self.optimizer = optimizer([dict(group) for group in groups], settings)
+        self.peaks = [float(group["lr"]) for group in self.optimizer.param_groups]
+        self.seconds = self.waiting = 0.0
+        self.timed = 0
+        self.resumed_from: int | None = None
+
+    def done(self) -> Taught:
+        """Train to the end."""
+        if self.context.resume:
+            found = trainer.resumable(self.folder, self.course.data, self.notes)
+            if found is not None:
+                self._restore(found[0], whole=True)
+                self.meter.carry(found[1].seconds, found[1].peak_bytes)
+                self.resumed_from = self.step
+        states.forget_after(self.context.folder / "metrics.jsonl", self.step)
+        self._settle_arithmetic()
+        self._settle_compiling()
+        self.context.progress.start("training", self.course.steps, "steps")
+        self.context.progress.advance(self.step)
+        begun = time.perf_counter()
+        self.model.train()
+        while self.step < self.course.steps:
+            self._one_step()
+        seconds = time.perf_counter() - begun
+        return self._taught(seconds)
+
+    def _one_step(self) -> None:
+        begun = time.perf_counter()
+        rate = share(
+            self.step, self.course.steps, self.settings.schedule, self.settings.warmup,
+            self.settings.decay_share, self.course.floor,
+        )  # fmt: skip
+        for group, peak in zip(self.optimizer.param_groups, self.peaks, strict=True):
+            group["lr"] = peak * rate
+        loss, waited = self._gradients()
+        norm = torch.nn.utils.clip_grad_norm_(
+            self.learning.values(), self.settings.max_grad_norm, foreach=True
+        )
+        value = loss.item()
+        if self._stands_out(value, float(norm)):
+            self.optimizer.zero_grad(set_to_none=True)
+            self._skip(value)
+            return
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.losses.append(value)
+        self.step += 1
+        if self.step > WARM + (self.resumed_from or 0):
+            self.seconds += time.perf_counter() - begun
+            self.waiting += waited
+            self.timed += 1
+        self._after(value, rate)
+
+    def _gradients(self) -> tuple[torch.Tensor, float]:
+        """The mean loss of a step, its gradients summed, and the seconds waited for tokens."""
+        parts, waited = [], 0.0
+        for _ in range(self.settings.accumulation):
+            before = self.course.stream.tokens
+            begun = time.perf_counter()
+            batch = next(self.course.stream)
+            waited += time.perf_counter() - begun
+            with precision.autocast(self.bf16):
+                loss = self.course.loss(self.runs, batch, before) / self.settings.accumulation
+            loss.backward()
+            parts.append(loss.detach())
+        return torch.stack(parts).sum(), waited
+
+    def _stands_out(self, value: float, norm: float) -> bool:
+        """Whether a loss is no number, or far above the last ones."""
+        if not math.isfinite(value) or not math.isfinite(norm):
+            return True
+        if self.course.spike is None or len(self.losses) < KNOWN:
+            return False
+        mean = sum(self.losses) / len(self.losses)
+        spread = math.sqrt(sum((x - mean) ** 2 for x in self.losses) / len(self.losses))
+        return value > mean + self.course.spike * max(spread, 0.01 * mean)
+
+    def _skip(self, value: float) -> None:
+        """Leave a step out, and after several of them go back to the last checkpoint."""
+        self.skipped.append(self.step + 1)
+        self.context.log(
+            step=self.step, skipped=True, spike=value if math.isfinite(value) else None
+        )
+        if sum(at > self.step - 9 for at in self.skipped[-IN_A_ROW:]) < IN_A_ROW:
+            return
+        found = checkpoints.last(self.folder)
+        if found is None or self.gone_back >= GOES_BACK:
+            kept = "no checkpoint was written yet" if found is None else f"{found[0].name} is kept"
+            raise UserError(
+                f"the loss stood out in {len(self.skipped)} steps, last {value:g} in step "
+                f"{self.step + 1}; {kept}; lower learning_rate "
+                f"(now {self.settings.learning_rate:g}) or set precision: fp32"
+            )
+        self._restore(found[0], whole=False)
+        self.gone_back += 1
+        note = f"the loss rose to {value:g}: back to step {self.step}, with the data after it"
+        self.context.progress.note(note)
+        self.notes.append(note)
+        self._save()
+
+    def _after(self, value: float, rate: float) -> None:
+        """What is due after a step: a line, an evaluation, a checkpoint, an end."""
+        last = self.step == self.course.steps
+        if self.step % self.settings.logging_steps == 0 or last:
+            self.context.log(
+                step=self.step, tokens=self.course.stream.tokens, loss=value,
+                learning_rate=self.peaks[0] * rate,
+            )  # fmt: skip
+            self.context.progress.advance(self.step, loss=value)
+        if self.course.evaluate and (self.step % self.course.evaluate_steps == 0 or last):
+            self._evaluate()
+        asked = self.context.should_stop is not None and self.context.should_stop() and not last
+        if self.step % self.course.save_steps == 0 or last or asked:
+            self._save()
+        if asked:
+            raise Interrupted(
+                f"stopped at step {self.step} of {self.course.steps}; "
+                f"saved in checkpoints/checkpoint-{self.step}"
+            )
+
+    def _evaluate(self) -> None:
+        assert self.course.evaluate is not None
+        self.model.eval()
+        last = self.step == self.course.steps
+        with torch.inference_mode(), precision.autocast(self.bf16 and not last):
+            figures = dict(self.course.evaluate(self.model, last))
+        self.model.train()
+        self.curve.append({"step": self.step, "tokens": self.course.stream.tokens, **figures})
+        named = {f"eval_{name}": value for name, value in figures.items()}
+        self.context.log(step=self.step, tokens=self.course.stream.tokens, **named)
+
+    def _save(self) -> None:
+        folder = self.folder / f"checkpoint-{self.step}"
+        shutil.rmtree(folder, ignore_errors=True)
+        state = states.Kept(
+            self.step, self.course.stream.state(), list(self.losses), self.skipped,
+            self.gone_back, self.curve,
+        )  # fmt: skip
+        try:
+            states.write(folder, self.learning, self.optimizer, state)
+            checkpoints.seal(folder, self.course.data, self.meter.seconds, self.meter.peak_bytes)
+        except (OSError, SafetensorError, RuntimeError) as error:
+            shutil.rmtree(folder, ignore_errors=True)
+            reason = " ".join(str(error).split())[:120]
+            raise UserError(
+                f"cannot write {str(folder)!r}: {reason}; free some space and go on with --resume "
+                "(the checkpoint before it is intact)"
+            ) from error
+        kept = sorted(self.folder.glob("checkpoint-*"), key=lambda path: int(path.name[11:]))
+        for old in kept[: -self.settings.save_total_limit]:
+            shutil.rmtree(old)
+
+    def _restore(self, checkpoint: Path, whole: bool) -> None:
+        """Take weights and optimizer of a checkpoint, and with `whole` everything else."""
+        state = states.read(checkpoint, self.learning, self.optimizer, chance=whole)
+        self.step = state.step
+        self.losses = deque(state.losses, maxlen=REMEMBERED)
+        self.curve = state.curve
+        if whole:
+            self.course.stream.restore(state.stream)
+            self.skipped, self.gone_back = state.skipped, state.gone_back
+        else:
+            states.forget_after(self.context.folder / "metrics.jsonl", self.step)
+
+    def _settle_arithmetic(self) -> None:
+        """Choose bf16 or fp32, once for a run."""
+        where = self.course.stream.state()
+
+        def learn() -> torch.Tensor:
+            return self.course.loss(self.model, next(self.course.stream), 0)
+
+        chosen = trainer.arithmetic(
+            self.model, learn, self.course.steps, self.settings, self.context
+        )
+        self.course.stream.restore(where)
+        self.bf16 = chosen == "bf16"
+
+    def _settle_compiling(self) -> None:
+        """Choose whether to compile, once for a run."""
+        where = self.course.stream.state()
+
+        def learn(model: Any) -> None:
+            with precision.autocast(self.bf16):
+                loss = self.course.loss(model, next(self.course.stream), 0)
+            loss.backward()
+
+        self.model.train()
+        steps = self.course.steps * self.settings.accumulation
+        self.runs, note = compiling.settled(
+            self.model, learn, steps, self.course.compile, self.context
+        )
+        self.course.stream.restore(where)
+        if note:
+            self.notes.append(note)
+        self.compiled = self.runs is not self.model
+
+    def _taught(self, seconds: float) -> Taught:
+        per_step = None
+        if self.timed:
+            tokens = self.course.stream.tokens / max(1, self.step + len(self.skipped))
+            per_step = tokens * self.timed / self.seconds
+        return Taught(
+            trained=trainer.Trained(
+                steps=self.step, epochs=0.0, resumed_from=self.resumed_from, bf16=self.bf16,
+                best=None, seconds=seconds, expected_seconds=None, notes=tuple(self.notes),
+            ),
+            tokens=self.course.stream.tokens,
+            tokens_per_second=per_step,
+            waited=self.waiting / self.seconds if self.seconds else None,
+            skipped=tuple(self.skipped),
+            gone_back=self.gone_back,
+            compiled=self.compiled,
+            curve=tuple(self.curve),
+        )  # fmt: skip
