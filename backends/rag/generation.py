@@ -7,7 +7,7 @@ support it.
 
 import asyncio
 import re
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from hashlib import blake2b
 from typing import Any
 
@@ -129,26 +129,53 @@ def checked(answerer: Answerer, said: str, citations: Sequence[dict[str, Any]]) 
     return Checked(" ".join(kept), frozenset(used), tuple(dropped))
 
 
-async def _replied(answerer: Answerer, model: str, turns: Sequence[Message], how: Asked) -> Reply:
-    async with Endpoint(address(), TIMEOUT) as endpoint:
-        question = turns[-1].content
-        if len(turns) > 1:
-            asked = _rewriting(turns)
-            question = " ".join((await _said(endpoint, model, asked, 100)).split())
-            question = question or standalone(turns)
-        (found,) = answerer.answers([question], how)
-        found = msgspec.structs.replace(found, text=turns[-1].content)
-        if found.abstained:
-            return Reply(found, question)
-        said = await _said(endpoint, model, prompt(question, found.citations), MAX_TOKENS)
+async def written(
+    endpoint: Endpoint,
+    model: str,
+    turns: Sequence[Message],
+    find: Callable[[str], Awaitable[Prediction]],
+    check: Callable[[str, Sequence[dict[str, Any]]], Awaitable[Checked]],
+) -> Reply:
+    """The answer to the last of a conversation's turns, over an open connection.
+
+    Args:
+        find: what the passages say to a question, and the passages. check: as `checked`.
+    Raises:
+        UserError: the endpoint does not answer.
+    """
+    question = turns[-1].content
+    if len(turns) > 1:
+        asked = _rewriting(turns)
+        question = " ".join((await _said(endpoint, model, asked, 100)).split())
+        question = question or standalone(turns)
+    found = asked_as(await find(question), turns)
+    if found.abstained:
+        return Reply(found, question)
+    said = await _said(endpoint, model, prompt(question, found.citations), MAX_TOKENS)
     if said.strip().strip(".").upper() == NOTHING:
         return Reply(_withheld(found), question)
-    result = checked(answerer, said, found.citations)
+    result = await check(said, found.citations)
     if not result.text:
         return Reply(_withheld(found), question, result.dropped)
     citations = tuple({**one, "used": one["n"] in result.used} for one in found.citations)
     answered = msgspec.structs.replace(found, answer=result.text, citations=citations)
     return Reply(answered, question, result.dropped)
+
+
+def asked_as(found: Prediction, turns: Sequence[Message]) -> Prediction:
+    """What was found, under the question as it was asked."""
+    return msgspec.structs.replace(found, text=turns[-1].content)
+
+
+async def _replied(answerer: Answerer, model: str, turns: Sequence[Message], how: Asked) -> Reply:
+    async def find(question: str) -> Prediction:
+        return answerer.answers([question], how)[0]
+
+    async def check(said: str, citations: Sequence[dict[str, Any]]) -> Checked:
+        return checked(answerer, said, citations)
+
+    async with Endpoint(address(), TIMEOUT) as endpoint:
+        return await written(endpoint, model, turns, find, check)
 
 
 async def _said(

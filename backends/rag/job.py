@@ -38,6 +38,7 @@ from backends.rag.index import Index, Manifest
 from backends.rag.questions import Library, Question
 from backends.rag.questions import read as read_questions
 from backends.rag.reranker import Reranker
+from backends.rag.serving import Found
 from backends.rag.updating import Change
 from backends.training.meter import Meter
 from knowledge.errors import UserError, unknown
@@ -154,6 +155,15 @@ def predict(folder: Path, texts: Iterable[str], **options: Any) -> Iterator[Pred
                 yield generation.reply(answerer, writer, asked, how).prediction
 
     return answered()
+
+
+def service(folder: Path, **options: Any) -> Found:
+    """An index ready to be asked by many.
+
+    Args:
+        options: `budget_usd`, refused where a generator of unknown price writes the answers.
+    """
+    return Found(folder, options.get("budget_usd"))
 
 
 def evaluate(folder: Path, data: Data, *, retriever: str | None = None) -> dict[str, Metric]:
