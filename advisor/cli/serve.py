@@ -18,7 +18,7 @@ KEY = "ADVISOR_SERVE_KEY"
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", default=8080, show_default=True, type=click.IntRange(0, 65535),
               help="Port to listen on; 0 for any that is free.")  # fmt: skip
-@click.option("--at-once", default=8, show_default=True, type=click.IntRange(1, 512),
+@click.option("--at-once", default=64, show_default=True, type=click.IntRange(1, 512),
               help="Questions worked on together; more wait.")  # fmt: skip
 @click.option("--budget-usd", type=click.FloatRange(min=0), help="Spend no more while it is up.")
 @common
@@ -31,7 +31,7 @@ def serve(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Serve a finished run over HTTP, with the face of an OpenAI-compatible server.
+    """Serve a finished run over HTTP: a page to ask it on, and an OpenAI-compatible face.
 
     Callers have to show the key in ADVISOR_SERVE_KEY if it is set.
     """
@@ -43,10 +43,11 @@ def serve(
     console = notes(quiet=quiet)
 
     def ready(name: str, opened: int) -> None:
-        url = f"http://{f'[{host}]' if ':' in host else host}:{opened}/v1"
+        page = f"http://{f'[{host}]' if ':' in host else host}:{opened}/"
+        url = f"{page}v1"
         if as_json:
-            print_json({"run": str(run_dir), "model": name, "url": url})
-        console.print(f"serving {name} at {url}; stop with Ctrl-C", markup=False)
+            print_json({"run": str(run_dir), "model": name, "url": url, "page": page})
+        console.print(f"serving {name} at {url}, a page at {page}; stop with Ctrl-C", markup=False)
 
     serving.up().serve(run_dir, host, port, key, at_once, budget_usd, ready)
 

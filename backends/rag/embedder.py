@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -13,8 +14,9 @@ from sentence_transformers import SentenceTransformer
 from transformers.utils.logging import disable_progress_bar
 
 from backends import weights
-from backends.rag import engines
+from backends.rag import engines, remembered
 from backends.rag.engines import Candidate
+from backends.rag.remembered import Found
 from backends.training import precision as arithmetic
 from knowledge.errors import UserError
 
@@ -22,7 +24,9 @@ Vectors = NDArray[np.float32]
 DEFAULT_MODEL = "all-minilm-l6-v2"
 TORCH, TORCH_BF16 = Candidate("torch", "fp32"), Candidate("torch", "bf16")
 AGREEMENT = 0.99  # least cosine to the fp32 vectors of the same texts
-SAMPLE = 24  # texts that agreement and speed are measured on
+RECALL_LOST = 0.005  # recall@10 that an engine may cost
+SAMPLE = 24  # texts that speed is measured on; agreement on a twenty-fifth of the texts at least
+MOST_CHECKED = 200
 WORTH_CHECKING = 4 * SAMPLE  # with fewer texts the check costs more than bf16 saves
 
 
@@ -70,7 +74,8 @@ class Embedder:
     def settle(self, wish: str, texts: Sequence[str], engine: str = "auto") -> str | None:
         """Choose engine and precision; a note for people where what was tried was refused.
 
-        The fastest on a sample of `texts` whose vectors agree with those of torch in fp32.
+        The fastest on a sample of `texts` whose vectors agree with those of torch in fp32 and
+        find as well; tried once a model and machine, remembered then.
 
         Args:
             wish: `fp32`, `bf16`, or `auto` for bf16 where the processor computes it.
@@ -84,27 +89,45 @@ class Embedder:
             return None
         if len(texts) < WORTH_CHECKING and engine != "openvino":
             return None
-        sample = [texts[int(at)] for at in np.linspace(0, len(texts) - 1, SAMPLE)]
-        plain, exact, refused = self.model, self.passages(sample), None
-        best, fastest = (plain, TORCH), engines.seconds(self.passages, sample)
+        name = remembered.key(self.fingerprint, wish, engine, tried)
+        known = remembered.recall(name)
+        if known is None:
+            known = self._fastest(tried, texts, engine)
+            remembered.keep(name, known)
+        elif known.candidate != TORCH:
+            try:
+                self._become(engines.made(self.model, known.candidate), known.candidate)
+            except Exception as error:  # what worked then does not now
+                return _without(known.candidate, error)
+        return known.refused
+
+    def _fastest(self, tried: Sequence[Candidate], texts: Sequence[str], engine: str) -> Found:
+        """Become the fastest of those that agree with torch in fp32; what it was and loses."""
+        sample, checked = _drawn(texts, SAMPLE), _drawn(texts, len(texts) // 25)
+        plain, fastest = self.model, engines.seconds(self.passages, sample)
+        exact = engines.looked_up(self, checked)
+        best, found, refused = (plain, TORCH), Found(*TORCH, 1.0, 0.0), None
         for one in tried:
             try:
                 self._become(engines.made(plain, one), one)
-                agreement = engines.agreement(exact, self.passages(sample))
+                other = engines.looked_up(self, checked)
+                spent = engines.seconds(self.passages, sample)
             except Exception as error:  # whatever a translator cannot do, torch can
-                reason = " ".join(str(error).split())[:120] or type(error).__name__
-                refused = f"embedded without {one.engine}: {reason}"
+                refused = _without(one, error)
                 continue
-            spent = engines.seconds(self.passages, sample)
-            if agreement < AGREEMENT:
+            cosine = engines.agreement(exact.passages, other.passages)
+            lost = exact.recall - other.recall
+            # One text of a small sample is no evidence.
+            if cosine < AGREEMENT or lost > max(RECALL_LOST, 1 / len(checked)) + 1e-9:
                 refused = (
                     f"embedded without {one.precision} in {one.engine}: its vectors agree with "
-                    f"fp32 only to cosine {agreement:.3f}"
+                    f"fp32 only to cosine {cosine:.3f}, recall@10 falls by {max(lost, 0):.3f}"
                 )
             elif one == TORCH_BF16 or spent < fastest or engine == "openvino":
                 best, fastest = (self.model, one), spent
+                found = Found(*one, cosine, lost)
         self._become(*best)
-        return refused
+        return msgspec.structs.replace(found, refused=refused)
 
     def follow(self, precision: str) -> None:
         """Take the precision of an index's vectors, where the processor computes it.
@@ -147,6 +170,17 @@ def load(name: str, artefacts: Mapping[str, Path] | None = None, batch_size: int
             "take an embedding model with a fast tokenizer (tokenizer.json)"
         )
     return Embedder(name, model, batch_size)
+
+
+def _drawn(texts: Sequence[str], count: int) -> list[str]:
+    """Texts evenly drawn, within what is worth checking."""
+    count = min(max(count, SAMPLE), MOST_CHECKED)
+    return [texts[int(at)] for at in np.linspace(0, len(texts) - 1, count)]
+
+
+def _without(one: Candidate, error: Exception) -> str:
+    reason = " ".join(str(error).split())[:120] or type(error).__name__
+    return f"embedded without {one.engine}: {reason}"
 
 
 def _dtype(model: Any) -> torch.dtype:

@@ -20,6 +20,8 @@ from transformers.modeling_outputs import BaseModelOutput
 from backends.training import precision as arithmetic
 
 Engine = Literal["torch", "openvino"]
+ASKED_WORDS = 12  # of a passage, as a question for it
+ALIKE = 1e-3  # cosines that differ by less say nothing of which text is nearer
 WORTH_TURNING = 600  # texts; with fewer OpenVINO's translation costs more than it saves
 
 
@@ -73,6 +75,31 @@ def seconds(encode: Callable[[Sequence[str]], Any], texts: Sequence[str]) -> flo
 def agreement(exact: Any, other: Any) -> float:
     """The least cosine of vectors of the same texts."""
     return float(np.sum(exact * other, axis=1).min())
+
+
+class LookedUp(NamedTuple):
+    """Vectors of passages, and how many are among the ten nearest to words of their own."""
+
+    passages: Any
+    recall: float
+
+
+def looked_up(model: Any, texts: Sequence[str]) -> LookedUp:
+    """The passages' vectors, each looked up by words out of its middle.
+
+    Args:
+        model: has `passages` and `questions`, as an embedder.
+    """
+    passages = model.passages(texts)
+    asked = model.questions([" ".join(_middle(text.split())) for text in texts])
+    scores = asked @ passages.T
+    own = scores[np.arange(len(texts)), np.arange(len(texts))][:, None]
+    return LookedUp(passages, float(((scores > own + ALIKE).sum(axis=1) < 10).mean()))
+
+
+def _middle(words: list[str]) -> list[str]:
+    start = max((len(words) - ASKED_WORDS) // 2, 0)
+    return words[start : start + ASKED_WORDS]
 
 
 class _Compiled(torch.nn.Module):

@@ -7,7 +7,7 @@ support it.
 
 import asyncio
 import re
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from hashlib import blake2b
 from typing import Any
 
@@ -130,28 +130,54 @@ def checked(answerer: Answerer, said: str, citations: Sequence[dict[str, Any]]) 
     return Checked(" ".join(kept), frozenset(used), tuple(dropped))
 
 
-async def _replied(
-    answerer: Answerer, open_writer: Opening, turns: Sequence[Message], how: Asked
+async def written(
+    writer: Writer,
+    turns: Sequence[Message],
+    find: Callable[[str], Awaitable[Prediction]],
+    check: Callable[[str, Sequence[dict[str, Any]]], Awaitable[Checked]],
 ) -> Reply:
-    async with open_writer() as writer:
-        question = turns[-1].content
-        if len(turns) > 1:
-            question = " ".join((await writer.said(_rewriting(turns), 100)).split())
-            question = question or standalone(turns)
-        (found,) = answerer.answers([question], how)
-        found = msgspec.structs.replace(found, text=turns[-1].content)
-        if found.abstained:
-            return Reply(found, question)
-        shown = _within(writer, question, found.citations)
-        said = await writer.said(prompt(question, shown), MAX_TOKENS)
+    """The answer to the last of a conversation's turns, by an open writer.
+
+    Args:
+        find: what the passages say to a question, and the passages. check: as `checked`.
+    Raises:
+        UserError: the writer does not answer.
+    """
+    question = turns[-1].content
+    if len(turns) > 1:
+        question = " ".join((await writer.said(_rewriting(turns), 100)).split())
+        question = question or standalone(turns)
+    found = asked_as(await find(question), turns)
+    if found.abstained:
+        return Reply(found, question)
+    shown = _within(writer, question, found.citations)
+    said = await writer.said(prompt(question, shown), MAX_TOKENS)
     if said.strip().strip(".").upper() == NOTHING:
         return Reply(_withheld(found), question)
-    result = checked(answerer, said, shown)
+    result = await check(said, shown)
     if not result.text:
         return Reply(_withheld(found), question, result.dropped)
     citations = tuple({**one, "used": one["n"] in result.used} for one in found.citations)
     answered = msgspec.structs.replace(found, answer=result.text, citations=citations)
     return Reply(answered, question, result.dropped)
+
+
+def asked_as(found: Prediction, turns: Sequence[Message]) -> Prediction:
+    """What was found, under the question as it was asked."""
+    return msgspec.structs.replace(found, text=turns[-1].content)
+
+
+async def _replied(
+    answerer: Answerer, open_writer: Opening, turns: Sequence[Message], how: Asked
+) -> Reply:
+    async def find(question: str) -> Prediction:
+        return answerer.answers([question], how)[0]
+
+    async def check(said: str, citations: Sequence[dict[str, Any]]) -> Checked:
+        return checked(answerer, said, citations)
+
+    async with open_writer() as writer:
+        return await written(writer, turns, find, check)
 
 
 def _within(

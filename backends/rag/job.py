@@ -3,7 +3,6 @@
 Behind the face of `backends.rag`; imports torch, faiss and sentence-transformers.
 """
 
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -40,6 +39,7 @@ from backends.rag.index import Index, Manifest
 from backends.rag.questions import Library, Question
 from backends.rag.questions import read as read_questions
 from backends.rag.reranker import Reranker
+from backends.rag.serving import Found
 from backends.rag.updating import Change
 from backends.training.meter import Meter
 from knowledge.errors import UserError, unknown
@@ -147,7 +147,8 @@ def predict(folder: Path, texts: Iterable[str], **options: Any) -> Iterator[Pred
 
     def answered() -> Iterator[Prediction]:
         waiting = iter(texts)
-        writer = _writer(folder, answerer.manifest)
+        said = answerer.manifest
+        writer = writers.of(folder, said.generator, said.generator_path)
         while batch := list(islice(waiting, together)):
             if writer is None:
                 yield from answerer.answers(batch, how)
@@ -157,6 +158,15 @@ def predict(folder: Path, texts: Iterable[str], **options: Any) -> Iterator[Pred
                 yield generation.reply(answerer, writer, asked, how).prediction
 
     return answered()
+
+
+def service(folder: Path, **options: Any) -> Found:
+    """An index ready to be asked by many.
+
+    Args:
+        options: `budget_usd`, refused where a generator of unknown price writes the answers.
+    """
+    return Found(folder, options.get("budget_usd"))
 
 
 def evaluate(folder: Path, data: Data, *, retriever: str | None = None) -> dict[str, Metric]:
@@ -193,20 +203,6 @@ def update(folder: Path, *, watch: bool = False, **options: Any) -> Change | Non
         return updating.update(folder, **options)
     updating.watched(folder, **options)
     return None
-
-
-def _writer(folder: Path, said: Manifest) -> writers.Opening | None:
-    """What opens the model that writes the answers of an index; None where passages are all.
-
-    Raises:
-        UserError: it lies on this machine and cannot be loaded.
-    """
-    if said.generator is None:
-        return None
-    if said.generator_path is None:
-        return writers.opening(said.generator, None)
-    place = Path(os.path.normpath(folder.resolve() / said.generator_path))
-    return writers.opening(said.generator, writers.model_of(place))
 
 
 def _check_index(step: Step, context: Context) -> None:

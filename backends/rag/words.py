@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from functools import cache, lru_cache
+from functools import cache, cached_property, lru_cache
 from math import log
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -93,9 +93,18 @@ class WordIndex:
     def _rarity(self, word: str) -> float:
         """The inverse document frequency that BM25 itself uses."""
         column = self._vocabulary.get(word)
-        pointers = self.scorer.scores["indptr"]
-        holding = 0 if column is None else int(pointers[column + 1] - pointers[column])
-        return log(1 + (self.passages - holding + 0.5) / (holding + 0.5))
+        return self._rarest if column is None else float(self._rarities[column])
+
+    @cached_property
+    def _rarities(self) -> NDArray[np.float64]:
+        """For each word of the vocabulary."""
+        holding = np.diff(np.asarray(self.scorer.scores["indptr"]))
+        return np.log(1 + (self.passages - holding + 0.5) / (holding + 0.5))
+
+    @cached_property
+    def _rarest(self) -> float:
+        """Of a word that no passage has."""
+        return log(1 + (self.passages + 0.5) / 0.5)
 
     def save(self, folder: Path) -> None:
         """Write the counts; bm25s reads them too."""

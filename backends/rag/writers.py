@@ -5,6 +5,7 @@ import os
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from threading import Lock
 from typing import Any, Protocol
 
 from backends import weights
@@ -77,10 +78,16 @@ class Tuned:
             self.generator = adapters.load_generator(folder)
         else:
             self.generator = generators.load(folder)
+        self._one_at_a_time = Lock()
 
     async def said(self, messages: Sequence[Message], max_tokens: int) -> str:
         """Its answer, the likeliest token always next; never longer than those it learnt."""
-        return next(iter(self.generator.answers([_talk(messages)])))
+
+        def written() -> str:
+            with self._one_at_a_time:
+                return next(iter(self.generator.answers([_talk(messages)])))
+
+        return await asyncio.to_thread(written)
 
     def holds(self, messages: Sequence[Message]) -> bool:
         """Whether nothing of the messages would be cut."""
@@ -108,6 +115,22 @@ def opening(model: str, place: Path | None) -> Opening:
         yield tuned
 
     return here
+
+
+def of(folder: Path, generator: str | None, path: str | None) -> Opening | None:
+    """What opens the model that writes the answers of an index; None where passages are all.
+
+    Args:
+        folder: of the index's run. generator: its name. path: from the folder to it, if it lies
+            on this machine.
+    Raises:
+        UserError: it lies on this machine and cannot be loaded.
+    """
+    if generator is None:
+        return None
+    if path is None:
+        return opening(generator, None)
+    return opening(generator, model_of(Path(os.path.normpath(folder.resolve() / path))))
 
 
 def home(generator: str | None, artefacts: Mapping[str, Path]) -> Path | None:

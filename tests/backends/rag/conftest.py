@@ -51,6 +51,13 @@ def tiny_embedder(folder: Path, seed: int = 0) -> Path:
     return folder
 
 
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """What is remembered of engines, in a folder of the test's own."""
+    monkeypatch.setenv("ADVISOR_CACHE", str(tmp_path / "cache" / "answers.sqlite"))
+    return tmp_path / "cache"
+
+
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(tiny_embedder(tmp_path_factory.mktemp("tiny")))

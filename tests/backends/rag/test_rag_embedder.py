@@ -1,11 +1,12 @@
 """The embedder: unit vectors, offsets of tokens, precision, and what cannot be used."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from backends.rag import embedder
+from backends.rag import embedder, engines
 from backends.rag.embedder import Embedder
 from backends.training import precision
 from knowledge.errors import UserError
@@ -55,6 +56,46 @@ def test_auto_stays_exact_where_bf16_disagrees(tiny: str, monkeypatch: pytest.Mo
     note = model.settle("auto", TEXTS)
     assert note is not None and "cosine" in note and model.precision == "fp32"
     assert np.array_equal(exact, model.passages(TEXTS))
+
+
+def test_what_is_fastest_is_found_once_and_remembered(
+    tiny: str, own_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(precision, "bf16", lambda wish: True)
+    first = embedder.load(tiny)
+    first.settle("auto", TEXTS)
+    (kept,) = json.loads((own_cache / "engines.json").read_text()).values()
+    assert kept["precision"] == "bf16" and kept["cosine"] >= embedder.AGREEMENT
+    assert kept["recall_lost"] <= embedder.RECALL_LOST
+
+    def never(*_: object) -> None:
+        raise AssertionError("tried again")
+
+    monkeypatch.setattr(Embedder, "_fastest", never)
+    second = embedder.load(tiny)
+    second.settle("auto", TEXTS)
+    assert (second.engine, second.precision) == ("torch", "bf16")
+    assert np.array_equal(first.passages(TEXTS), second.passages(TEXTS))
+    # What no longer works is done without, and said.
+    monkeypatch.setattr(engines, "made", never)
+    third = embedder.load(tiny)
+    assert third.settle("auto", TEXTS) == "embedded without torch: tried again"
+    assert third.precision == "fp32"
+    (own_cache / "engines.json").write_text("{")
+    with pytest.raises(AssertionError, match="tried again"):
+        embedder.load(tiny).settle("auto", TEXTS)
+
+
+def test_an_engine_that_finds_less_is_refused(tiny: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(precision, "bf16", lambda wish: True)
+    recalls = iter([1.0, 0.9])
+    plain = engines.looked_up
+    monkeypatch.setattr(
+        engines, "looked_up", lambda *given: plain(*given)._replace(recall=next(recalls))
+    )
+    model = embedder.load(tiny)
+    note = model.settle("auto", TEXTS)
+    assert note is not None and "recall@10 falls by 0.100" in note and model.precision == "fp32"
 
 
 def test_a_few_texts_are_not_worth_the_check(tiny: str, monkeypatch: pytest.MonkeyPatch) -> None:

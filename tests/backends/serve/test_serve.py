@@ -247,7 +247,7 @@ def test_the_command_serves_a_run_until_it_is_stopped(tmp_path: Path) -> None:
             env=environment, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
         assert process.stdout is not None
-        told = json.loads("".join(process.stdout.readline() for _ in range(5)))
+        told = json.loads("".join(iter(process.stdout.readline, "}\n")) + "}")
 
         async def work() -> None:
             async with client(told["url"].removesuffix("/v1")) as api:

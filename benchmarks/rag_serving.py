@@ -1,0 +1,157 @@
+"""A hundred people at once: `advisor serve` beside encoding and searching in one process.
+
+    python benchmarks/rag_serving.py --data PATH_TO_XQUAD [--users 100] [--questions 4000]
+
+An index of XQuAD's English paragraphs (https://github.com/google-deepmind/xquad), the packaged
+encoder. The bare row embeds questions and searches in one process, as many together as the server
+takes; it reads no answers out and speaks no HTTP. The server is the command itself; users are in a
+process of their own, each asks the next question as soon as the one before is answered. `answers`
+are whole answers of `/v1/chat/completions`, cited. Rows take turns, medians over rounds are told.
+"""
+
+import argparse
+import asyncio
+import json
+import multiprocessing
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+MARK = 0.8
+Found = TypeVar("Found")
+
+
+def paragraphs(folder: Path) -> tuple[list[str], list[str]]:
+    """The paragraphs of English XQuAD, and its questions."""
+    articles = json.loads((folder / "xquad.en.json").read_text(encoding="utf-8"))["data"]
+    held = [paragraph for article in articles for paragraph in article["paragraphs"]]
+    return [one["context"] for one in held], [q["question"] for one in held for q in one["qas"]]
+
+
+def indexed(folder: Path, texts: list[str]) -> Path:
+    """A finished run over the paragraphs."""
+    corpus = folder / "corpus"
+    corpus.mkdir()
+    for number, text in enumerate(texts):
+        (corpus / f"{number:03}.txt").write_text(text, encoding="utf-8")
+    plan = folder / "plan.yaml"
+    plan.write_text("name: p\nsteps:\n- {name: a, method: rag, data: {corpus: corpus}}\n")
+    run = folder / "run"
+    subprocess.run(
+        [sys.executable, "-m", "advisor", "run", str(plan), "--out", str(run), "-q"], check=True
+    )
+    return run
+
+
+def bare(run: Path, questions: list[str], count: int) -> float:
+    """The questions a second of encoding and searching in this process."""
+    from backends.rag.asking import Answerer
+    from backends.rag.search import ranked
+
+    answerer = Answerer(run)
+    index, said = answerer._state.held, answerer._state.said
+    together = answerer.embedder.batch_size
+
+    def asked(texts: list[str]) -> None:
+        vectors = answerer.embedder.questions(texts)
+        for _ in ranked(index, texts, vectors, said.retriever, said.dense_weight):
+            pass
+
+    asked(questions[:together])
+    wanted = [questions[n % len(questions)] for n in range(count)]
+    begun = time.perf_counter()
+    for at in range(0, count, together):
+        asked(wanted[at : at + together])
+    return count / (time.perf_counter() - begun)
+
+
+def users(
+    url: str, questions: list[str], count: int, people: int
+) -> tuple[float, int, list[float]]:
+    """The rate, the faults and the latencies [s] of so many people asking."""
+    import aiohttp
+
+    async def main() -> tuple[float, int, list[float]]:
+        left = iter(range(count))
+        spent: list[float] = []
+        faults = 0
+        connector = aiohttp.TCPConnector(limit=0)
+        async with aiohttp.ClientSession(connector=connector) as session:
+
+            async def person() -> None:
+                nonlocal faults
+                for number in left:
+                    text = questions[number % len(questions)]
+                    body = {"messages": [{"role": "user", "content": text}]}
+                    begun = time.perf_counter()
+                    try:
+                        async with session.post(f"{url}/chat/completions", json=body) as response:
+                            whole = json.loads(await response.read())
+                            faults += response.status != 200 or not whole["prediction"]["citations"]
+                    except (aiohttp.ClientError, TimeoutError, ValueError, KeyError):
+                        faults += 1
+                    spent.append(time.perf_counter() - begun)
+
+            begun = time.perf_counter()
+            await asyncio.gather(*(person() for _ in range(people)))
+            return count / (time.perf_counter() - begun), faults, spent
+
+    return asyncio.run(main())
+
+
+def apart(work: Callable[..., Found], *given: object) -> Found:
+    """What a function brings in a process of its own."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(work, *given).result()
+
+
+def main() -> int:
+    """Do what the words say; 1 where a mark is missed."""
+    words = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    words.add_argument("--data", type=Path, required=True, help="the folder of xquad.en.json")
+    words.add_argument("--users", type=int, default=100)
+    words.add_argument("--questions", type=int, default=4000)
+    words.add_argument("--rounds", type=int, default=3)
+    said = words.parse_args()
+    texts, questions = paragraphs(said.data)
+    with tempfile.TemporaryDirectory() as scratch:
+        run = indexed(Path(scratch), texts)
+        rates: list[tuple[float, float, int, list[float]]] = []
+        for _ in range(said.rounds):
+            alone = apart(bare, run, questions, said.questions)
+            server = subprocess.Popen(
+                [sys.executable, "-m", "advisor", "serve", str(run), "--port", "0", "--json"],
+                stdout=subprocess.PIPE, text=True, env=os.environ | {"ADVISOR_SERVE_KEY": ""},
+            )  # fmt: skip
+            try:
+                assert server.stdout is not None
+                url = json.loads("".join(iter(server.stdout.readline, "}\n")) + "}")["url"]
+                apart(users, url, questions, len(questions), said.users)  # sentences get known
+                rate, faults, spent = apart(users, url, questions, said.questions, said.users)
+            finally:
+                server.send_signal(signal.SIGINT)
+                server.wait()
+            rates.append((alone, rate, faults, spent))
+    alone = statistics.median(one[0] for one in rates)
+    rate = statistics.median(one[1] for one in rates)
+    share = statistics.median(one[1] / one[0] for one in rates)
+    faults = sum(one[2] for one in rates)
+    spent = sorted(second for one in rates for second in one[3])
+    print(f"{said.users} users, {said.questions:,} questions, median of {said.rounds}")
+    print(f"encoding and searching in one process   {alone:8.0f} questions a second")
+    print(f"served, whole cited answers             {rate:8.0f} a second, {share:.2f} of it")
+    half, most = (1000 * spent[int(len(spent) * p)] for p in (0.5, 0.99))
+    print(f"faults {faults}; latency p50 {half:.0f} ms, p99 {most:.0f} ms")
+    return 0 if not faults and share >= MARK else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
