@@ -19,7 +19,10 @@ from knowledge.quantities import Range
 
 
 class Data(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Where a step's data lies; paths are relative to the plan's folder or absolute."""
+    """Where a step's data lies; paths are relative to the plan's folder or absolute.
+
+    `group` is a column whose equal values (a customer, a document) stay on one side of a split.
+    """
 
     train: str | None = None
     validation: str | None = None
@@ -28,6 +31,7 @@ class Data(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_default
     questions: str | None = None
     shape: str | None = None
     columns: dict[str, str] | None = None
+    group: str | None = None
 
 
 class Predicted(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):

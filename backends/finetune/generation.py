@@ -1,7 +1,7 @@
 """The step of any method that makes a model answer: check, train, score, write."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -341,9 +341,10 @@ def _corpus(step: Step, settings: Tuning, seed: int) -> Corpus:
     if step.data.train is None:
         raise UserError(f"step {step.name!r} names no training file; set data: {{train: FILE}}")
     train: Sequence[Row] = _rows(step.data, step.data.train)
+    kin = data.groups(step.data.train, step.data.group)
     held_out = step.data.test is None
     if held_out:
-        train, test = _split(train, settings.test_share, seed)
+        train, test = _split(train, settings.test_share, seed, kin)
     else:
         test = list(_rows(step.data, str(step.data.test)))
     validation: Sequence[Row] | None = None
@@ -353,12 +354,14 @@ def _corpus(step: Step, settings: Tuning, seed: int) -> Corpus:
     if step.data.validation is not None:
         validation = _rows(step.data, step.data.validation)
     elif share is not None:
-        train, validation = _split(train, share, seed + 1)
+        train, validation = _split(train, share, seed + 1, kin)
     return Corpus(train, validation, test, held_out)
 
 
-def _split(rows: Sequence[Row], share: float, seed: int) -> tuple[list[Row], list[Row]]:
-    keep, held = data.split(rows, share, seed)
+def _split(
+    rows: Sequence[Row], share: float, seed: int, kin: Mapping[int, str]
+) -> tuple[list[Row], list[Row]]:
+    keep, held = data.split(rows, share, seed, kin)
     return keep, held
 
 
