@@ -165,7 +165,10 @@ class Progress(Protocol):
         """Begin a bar of `total` units, replacing the one before."""
 
     def advance(self, done: int, **figures: float) -> None:
-        """`done` units are finished now (absolute), with figures to show beside the bar."""
+        """`done` units are finished now (absolute), with figures to show beside the bar.
+
+        `seconds_left` among them is the time to the end, as whoever works foretells it.
+        """
 
     def note(self, text: str) -> None:
         """One line for people, kept above the bar."""
