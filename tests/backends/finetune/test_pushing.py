@@ -107,7 +107,7 @@ def run(place: Path, **settings: Any) -> Any:
 
 def test_an_artefact_is_uploaded_where_asked_for_and_kept_private(hub: Hub, tmp_path: Path) -> None:
     result = run(tmp_path, push="someone/mine")
-    assert hub.created[0]["private"] is True or hub.created[0].get("visibility") == "private"
+    assert hub.created[0]["visibility"] == "private"
     folder = tmp_path / "out" / "model"
     held = {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
     assert hub.files == held and "README.md" in held
