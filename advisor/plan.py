@@ -9,6 +9,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from advisor import calibration, doctor
+from advisor.batching import batching
 from advisor.estimates import estimate
 from advisor.estimates.records import Estimate
 from advisor.job import settled
@@ -31,6 +32,7 @@ SURVIVAL = (
     "Of raw web text about one document in nine may survive curation "
     "(https://arxiv.org/abs/2306.01116): size the model by the tokens that its report counts."
 )
+BATCH = 16  # conversations of an optimizer step
 ANSWERS = "tune"  # the step that makes a model which answers
 SMALLEST_MODEL = 100_000  # parameters of a model made from scratch
 SHOTS, HELD_OUT = 8, 200  # examples in a message; items asked for a first figure
@@ -114,7 +116,7 @@ def _classifier(profile: Profile, option: Ranked, row: methods.Method) -> Step:
     if settings.get("train") == "head":
         passes = 1.0
     else:
-        settings |= {"epochs": ENCODER_EPOCHS, "micro_batch": MICRO_BATCH}
+        settings |= {"epochs": ENCODER_EPOCHS}
     model = option.model or ENCODER
     job = {
         "model": model,
@@ -129,6 +131,10 @@ def _classifier(profile: Profile, option: Ranked, row: methods.Method) -> Step:
         "tokens_per_example": facts.words.mean * TOKENS_PER_WORD + 2,
         "epochs": passes,
     }
+    if settings.get("train") != "head":
+        seen = batching(_here(job), MICRO_BATCH, _room_gib())
+        settings |= seen.settings()
+        job |= seen.job()
     data = Data(train=train, test=profile.test_data)
     tags = isinstance(reading.read(train).rows[0], reading.Tagged)
     expected = _expected(job, option, None if tags else "accuracy")
@@ -166,20 +172,20 @@ def _answerer(profile: Profile, option: Ranked, row: methods.Method) -> Step:
     )
     longest = round(words[int(0.99 * (len(words) - 1))] * TOKENS_PER_WORD) + 32  # and the template
     added, sizes = _sizes(row)
-    settings = {"max_length": min(4 * LONGEST, 8 * -(-longest // 8)), "micro_batch": 4, **added}
-    settings |= {"accumulation": 4, "epochs": 3.0}
+    settings = {"max_length": min(4 * LONGEST, 8 * -(-longest // 8)), **added, "epochs": 3.0}
     job = {
         "model": option.model,
         "method": row.id,
         **sizes,
-        "micro_batch": settings["micro_batch"],
-        "gradient_accumulation": settings["accumulation"],
         "seq_len": settings["max_length"],
         "packing": True,
         "examples": len(rows),
         "tokens_per_example": sum(words) / len(words) * TOKENS_PER_WORD + 32,
         "epochs": settings["epochs"],
     }
+    seen = batching(_here(job), BATCH, _room_gib())
+    settings |= seen.settings()
+    job |= seen.job()
     data = Data(train=train, test=profile.test_data)
     expected = _expected(job, option, None)
     return Step(ANSWERS, row.id, option.model, data=data, settings=settings, predicted=expected)
@@ -296,12 +302,8 @@ _MAKERS: dict[str, Callable[[Profile, Ranked, methods.Method], Step]] = {
 
 def _expected(job: dict[str, Any], option: Ranked, metric: str | None) -> Predicted:
     """What a job takes on this machine, and the quality that the recommendation expects."""
-    machine = doctor.machine()
-    where = next((card.id for card in machine.cards if card.id is not None), "cpu")
-    keys = {key: value for key, value in job.items() if value is not None}
-    if where == "cpu":
-        keys["cpu_cores"] = machine.cores
-    asked = settled({**keys, "gpu": where, "n_gpus": 1})
+    keys = _here(job)
+    where, asked = keys["gpu"], settled(keys)
     plain, estimated = estimate(asked), estimate(asked, calibration.own())
     before, memory, seconds = plain.memory_gib, estimated.memory_gib, _seconds(estimated)
     return Predicted(
@@ -319,6 +321,22 @@ def _expected(job: dict[str, Any], option: Ranked, metric: str | None) -> Predic
 def _times(plain: Range | None, corrected: Range | None) -> float:
     """What the user's own runs multiplied a figure with, at three digits."""
     return float(f"{corrected.mid / plain.mid:.3g}") if plain and corrected else 1.0
+
+
+def _here(job: dict[str, Any]) -> dict[str, Any]:
+    """A job on this machine, without the keys that nothing is known for."""
+    machine = doctor.machine()
+    where = next((card.id for card in machine.cards if card.id is not None), "cpu")
+    keys = {key: value for key, value in job.items() if value is not None}
+    if where == "cpu":
+        keys["cpu_cores"] = machine.cores
+    return {**keys, "gpu": where, "n_gpus": 1}
+
+
+def _room_gib() -> float:
+    """Memory of the card here, or of the machine where there is none [GiB]."""
+    machine = doctor.machine()
+    return max((card.memory_gib for card in machine.cards), default=machine.memory_gib)
 
 
 def _short(range_: Range | None) -> Range | None:

@@ -19,7 +19,10 @@ from knowledge.quantities import Range
 
 
 class Data(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Where a step's data lies; paths are relative to the plan's folder or absolute."""
+    """Where a step's data lies; paths are relative to the plan's folder or absolute.
+
+    `group` is a column whose equal values (a customer, a document) stay on one side of a split.
+    """
 
     train: str | None = None
     validation: str | None = None
@@ -28,6 +31,7 @@ class Data(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_default
     questions: str | None = None
     shape: str | None = None
     columns: dict[str, str] | None = None
+    group: str | None = None
 
 
 class Predicted(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -170,7 +174,10 @@ class Progress(Protocol):
         """Begin a bar of `total` units, replacing the one before."""
 
     def advance(self, done: int, **figures: float) -> None:
-        """`done` units are finished now (absolute), with figures to show beside the bar."""
+        """`done` units are finished now (absolute), with figures to show beside the bar.
+
+        `seconds_left` among them is the time to the end, as whoever works foretells it.
+        """
 
     def note(self, text: str) -> None:
         """One line for people, kept above the bar."""

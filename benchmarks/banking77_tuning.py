@@ -137,8 +137,7 @@ def table(found: dict[str, dict[str, Any]], asked: argparse.Namespace, test: Seq
         if not runs:
             lines.append(f"| {way} | 0 | not run | | | | |")
             continue
-        scores = [float(a == b) for run in runs for a, b in zip(run["said"], labels, strict=True)]
-        accuracy: Metric = evaluate.mean(scores)
+        accuracy: Metric = evaluate.mean(over_seeds([right(run, labels) for run in runs]))
         pairs = [
             (run, found[f"{HEAD}/{seed}"])
             for seed in range(asked.seeds)
@@ -147,11 +146,10 @@ def table(found: dict[str, dict[str, Any]], asked: argparse.Namespace, test: Seq
         gain = ""
         if pairs and way != HEAD:
             apart = [
-                float(a == label) - float(b == label)
+                [a - b for a, b in zip(right(run, labels), right(head, labels), strict=True)]
                 for run, head in pairs
-                for a, b, label in zip(run["said"], head["said"], labels, strict=True)
             ]
-            difference = evaluate.mean(apart)
+            difference = evaluate.mean(over_seeds(apart))
             word = "pays" if (difference.low or 0) > 0 else "does not pay here"
             gain = (
                 f"{100 * difference.value:+.1f} ({100 * (difference.low or 0):+.1f} to "
@@ -165,6 +163,18 @@ def table(found: dict[str, dict[str, Any]], asked: argparse.Namespace, test: Seq
             f"{peak:.2f} | {gain} |"
         )
     return "\n".join(lines)
+
+
+def right(run: dict[str, Any], labels: Sequence[str]) -> list[float]:
+    """1 for each test row that a run answered rightly, else 0."""
+    return [float(said == label) for said, label in zip(run["said"], labels, strict=True)]
+
+
+def over_seeds(scores: Sequence[Sequence[float]]) -> list[float]:
+    """The mean of each test row over the seeds: rows are drawn anew for an interval, not runs of
+    the same row, which are much alike.
+    """
+    return [sum(row) / len(row) for row in zip(*scores, strict=True)]
 
 
 def main() -> None:

@@ -7,11 +7,27 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    Task,
     TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
+
+
+class Left(TimeRemainingColumn):
+    """The time left: as whoever works foretells it, else by the pace of the last half minute."""
+
+    def render(self, task: Task) -> Text:
+        """The time left as h:mm:ss."""
+        seconds = task.fields.get("left")
+        if seconds is None or task.finished:
+            return super().render(task)
+        minutes, rest = divmod(round(seconds), 60)
+        return Text(
+            "{}:{:02d}:{:02d}".format(*divmod(minutes, 60), rest), style="progress.remaining"
+        )
 
 
 class Bar:
@@ -26,7 +42,7 @@ class Bar:
             TextColumn("{task.fields[figures]}"),
             TimeElapsedColumn(),
             TextColumn("left"),
-            TimeRemainingColumn(),
+            Left(),
             console=console,
             disable=not console.is_terminal or console.quiet,
             transient=False,
@@ -47,13 +63,14 @@ class Bar:
 
     def start(self, label: str, total: int, unit: str) -> None:
         """Begin a bar; the one before stays as it ended."""
-        self._task = self._progress.add_task(f"{label}, {unit}", total=total, figures="")
+        self._task = self._progress.add_task(f"{label}, {unit}", total=total, figures="", left=None)
 
     def advance(self, done: int, **figures: float) -> None:
         """Show how much is finished, and the figures beside the bar."""
+        left = figures.pop("seconds_left", None)
         if self._task is not None:
             shown = "  ".join(f"{name} {value:.3g}" for name, value in figures.items())
-            self._progress.update(self._task, completed=done, figures=shown)
+            self._progress.update(self._task, completed=done, figures=shown, left=left)
 
     def note(self, text: str) -> None:
         """A line above the bar."""

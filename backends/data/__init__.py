@@ -4,7 +4,7 @@ Light at import (the standard library and msgspec); pyarrow comes with the first
 """
 
 from backends.data.characters import normalised
-from backends.data.dataset import Dataset, read, stream
+from backends.data.dataset import Dataset, groups, read, stream
 from backends.data.documents import Skipped, documents
 from backends.data.formats import Document
 from backends.data.report import Quantiles, Report, quantiles, rendered, report
@@ -44,6 +44,7 @@ __all__ = [
     "Tagged",
     "Text",
     "documents",
+    "groups",
     "input_text",
     "normalised",
     "quantiles",

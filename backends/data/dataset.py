@@ -76,6 +76,26 @@ def stream(
     return found.id, roles, _rows(path, found.id, chain(ahead, raw), roles)
 
 
+def groups(path: str | Path, column: str | None) -> dict[int, str]:
+    """By line what each row of a file belongs to; empty where no column says it.
+
+    Raises:
+        UserError: the file has no such column.
+    """
+    if column is None:
+        return {}
+    found: dict[int, str] = {}
+    seen: dict[str, Any] = {}
+    for record in records(Path(path)):
+        seen |= record.cells
+        value = record.cells.get(column)
+        if value not in (None, ""):
+            found[record.line] = str(value)
+    if column not in seen:
+        raise unknown(f"group column in {Path(path).name}:", column, seen)
+    return found
+
+
 def _example(ahead: list[Record]) -> dict[str, Any]:
     """For each column in the first records a value that is not empty."""
     example: dict[str, Any] = {}

@@ -1,6 +1,6 @@
 """A part of the rows held back, fairly: by label, duplicates together, the same every time."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from random import Random
 
 from backends.data.characters import normalised
@@ -8,7 +8,9 @@ from backends.data.rows import Labelled, Row, input_text
 from knowledge.errors import UserError
 
 
-def split(rows: Sequence[Row], share: float, seed: int = 13) -> tuple[list[Row], list[Row]]:
+def split(
+    rows: Sequence[Row], share: float, seed: int = 13, groups: Mapping[int, str] | None = None
+) -> tuple[list[Row], list[Row]]:
     """The rows to keep and the rows held back, both in the order they came.
 
     Each label gives its share, and keeps one text at least; rows whose texts are equal after
@@ -16,6 +18,8 @@ def split(rows: Sequence[Row], share: float, seed: int = 13) -> tuple[list[Row],
 
     Args:
         share: how much is held back, above 0 and below 1.
+        groups: by line of the file what a row belongs to (`backends.data.groups`); rows of one
+            group go the same way too.
     Raises:
         UserError: the share is out of range, or so small that one side would be empty.
     """
@@ -23,14 +27,14 @@ def split(rows: Sequence[Row], share: float, seed: int = 13) -> tuple[list[Row],
         raise UserError(f"cannot hold back a share of {share}; give a number between 0 and 1")
     held: set[int] = set()
     carried = 0.0
-    for label, groups in sorted(_strata(rows).items()):
-        count = sum(len(group) for group in groups)
+    for label, sets in sorted(_strata(rows, groups or {}).items()):
+        count = sum(len(members) for members in sets)
         due, taken = carried + share * count, 0
-        Random(f"{seed} {label}").shuffle(groups)
-        for group in groups[1:]:
-            if taken + len(group) <= due + 0.5:
-                held.update(group)
-                taken += len(group)
+        Random(f"{seed} {label}").shuffle(sets)
+        for members in sets[1:]:
+            if taken + len(members) <= due + 0.5:
+                held.update(members)
+                taken += len(members)
         carried = due - taken
     if not held:
         raise UserError(
@@ -41,14 +45,40 @@ def split(rows: Sequence[Row], share: float, seed: int = 13) -> tuple[list[Row],
     return keep, [rows[number] for number in sorted(held)]
 
 
-def _strata(rows: Sequence[Row]) -> dict[str, list[list[int]]]:
-    """For each label the groups of row numbers that have one normalised text."""
-    groups: dict[str, list[int]] = {}
+def _strata(rows: Sequence[Row], groups: Mapping[int, str]) -> dict[str, list[list[int]]]:
+    """For each label the sets of row numbers that must not be parted, by the first row's label.
+
+    Rows of one text belong together, and rows of one group, and so whatever either joins.
+    """
+    joined = _Joined(len(rows))
+    first_of: dict[tuple[str, str], int] = {}
     for number, row in enumerate(rows):
-        groups.setdefault(normalised(input_text(row)), []).append(number)
+        joined.join(number, first_of.setdefault(("text", normalised(input_text(row))), number))
+        if row.line in groups:
+            joined.join(number, first_of.setdefault(("group", groups[row.line]), number))
+    together: dict[int, list[int]] = {}
+    for number in range(len(rows)):
+        together.setdefault(joined.first(number), []).append(number)
     strata: dict[str, list[list[int]]] = {}
-    for group in groups.values():
-        first = rows[group[0]]
+    for members in together.values():
+        first = rows[members[0]]
         label = first.label if isinstance(first, Labelled) else ""
-        strata.setdefault(label, []).append(group)
+        strata.setdefault(label, []).append(members)
     return strata
+
+
+class _Joined:
+    """Numbers that belong together, each known by the lowest of its set."""
+
+    def __init__(self, count: int) -> None:
+        self._above = list(range(count))
+
+    def first(self, number: int) -> int:
+        while self._above[number] != number:
+            self._above[number] = self._above[self._above[number]]
+            number = self._above[number]
+        return number
+
+    def join(self, one: int, other: int) -> None:
+        low, high = sorted((self.first(one), self.first(other)))
+        self._above[high] = low

@@ -39,20 +39,31 @@ class Confusion(msgspec.Struct, frozen=True):
 class _Cells(msgspec.Struct, frozen=True):
     """The cells of the confusion matrix that are not empty, and where each counts.
 
-    Shapes: cells U, classes C; `hits`, `true` and `said` are U x C and hold 0 or 1.
+    Shapes: cells U, classes C; `true` and `said` [U] are numbers of classes, -1 for no answer.
     """
 
-    classes: list[str]
+    classes: int
     counts: Counts
-    hits: Values
-    true: Values
-    said: Values
+    true: Counts
+    said: Counts
 
     def f1(self, counts: NDArray[np.integer]) -> tuple[Values, NDArray[np.bool_]]:
         """For cell counts (resamples x U): F1 by class, and which classes occur at all."""
-        size = counts @ self.true + counts @ self.said
+        size = self._sums(counts, self.true) + self._sums(counts, self.said)
+        hits = self._sums(counts, np.where(self.true == self.said, self.true, -1))
         safe = np.where(size > 0, size, 1)
-        return 2 * (counts @ self.hits) / safe, size > 0
+        return 2 * hits / safe, size > 0
+
+    def _sums(self, counts: NDArray[np.integer], places: Counts) -> Values:
+        """For cell counts (resamples x U) their sums by the class of each cell."""
+        order = np.argsort(places, kind="stable")
+        order = order[places[order] >= 0]
+        found = np.zeros((len(counts), self.classes))
+        if len(order):
+            ranked = places[order]
+            starts = np.flatnonzero(np.diff(ranked, prepend=-1))
+            found[:, ranked[starts]] = np.add.reduceat(counts[:, order], starts, axis=1)
+        return found
 
     def macro_f1(self, counts: NDArray[np.integer]) -> Values:
         """For cell counts (resamples x U): the mean F1 of the classes that occur."""
@@ -147,15 +158,10 @@ def _macro(labels: Sequence[str], predictions: Names, seed: int) -> Metric:
 def _cells(labels: Sequence[str], predictions: Names) -> _Cells:
     counted = Counter(zip(labels, predictions, strict=True))
     classes = sorted({name for pair in counted for name in pair if name is not None})
-    place = {name: n for n, name in enumerate(classes)}
-    hits, true, said = (np.zeros((len(counted), len(classes))) for _ in range(3))
-    for cell, (label, prediction) in enumerate(counted):
-        true[cell, place[label]] = 1
-        if prediction is not None:
-            said[cell, place[prediction]] = 1
-        if label == prediction:
-            hits[cell, place[label]] = 1
-    return _Cells(classes, np.array(list(counted.values())), hits, true, said)
+    place: dict[str | None, int] = {name: n for n, name in enumerate(classes)}
+    true = np.array([place[label] for label, _ in counted], dtype=np.int64)
+    said = np.array([place.get(prediction, -1) for _, prediction in counted], dtype=np.int64)
+    return _Cells(len(classes), np.array(list(counted.values())), true, said)
 
 
 def _paired(labels: Sequence[str], predictions: Names) -> None:

@@ -55,6 +55,10 @@ class Tuning(Training, frozen=True, forbid_unknown_fields=True):
         Literal["full", "int8", "int4"],
         Meta(description="also write the model with its matrices in fewer bits, and compare"),
     ] = "full"
+    push: (
+        Annotated[str, Meta(description="OWNER/NAME of the hub to upload the artefact to, private")]
+        | None
+    ) = None
     packing: Annotated[
         bool, Meta(description="several short conversations in one row, blind to each other")
     ] = True
@@ -110,6 +114,7 @@ class Settings(Tuning, frozen=True, forbid_unknown_fields=True):
 ALIASES = {
     "quantize": "deliver",
     "teacher": "labels_from",
+    "hub_model_id": "push",
     **TRAINING_ALIASES,
     "head_lr": "head_learning_rate",
     "finetuning_type": "train",

@@ -66,10 +66,10 @@ def _references(step: Step) -> Iterator[str]:
 
 
 def _same_names(step: Step) -> None:
-    if step.data.columns or step.data.shape:
+    if step.data.columns or step.data.shape or step.data.group:
         raise UserError(
             f"step {step.name!r}: what a teacher answered has columns of its own; leave out "
-            "columns and shape, and call those of the other files text and label"
+            "columns, shape and group, and call those of the other files text and label"
         )
 
 

@@ -1,7 +1,7 @@
 """The rows of a classification step: read, checked, split, and turned into tokens."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +46,7 @@ def examples(step: Step, test_share: float, validation_share: float | None, seed
     """The rows of a step's files.
 
     Without a test file a share of the training rows is held out for it, by label and with
-    duplicates on one side.
+    duplicates on one side (and rows of one group, where `data.group` names a column).
 
     Raises:
         UserError: no training file, an unreadable one, rows without label, fewer than two
@@ -56,8 +56,9 @@ def examples(step: Step, test_share: float, validation_share: float | None, seed
         raise UserError(f"step {step.name!r} names no training file; set data: {{train: FILE}}")
     train = list(labelled(step.data, step.data.train))
     classes = _classes(train, step.data.train)
+    kin = data.groups(step.data.train, step.data.group)
     if step.data.test is None:
-        train, test = _held_out(train, test_share, seed)
+        train, test = _held_out(train, test_share, seed, kin)
     else:
         test = list(labelled(step.data, step.data.test))
         _known(test, classes, step.data.test)
@@ -66,7 +67,7 @@ def examples(step: Step, test_share: float, validation_share: float | None, seed
         validation = list(labelled(step.data, step.data.validation))
         _known(validation, classes, step.data.validation)
     elif validation_share is not None:
-        train, validation = _held_out(train, validation_share, seed + 1)
+        train, validation = _held_out(train, validation_share, seed + 1, kin)
     return Examples(train, validation, test, classes, held_out=step.data.test is None)
 
 
@@ -133,9 +134,9 @@ def _known(rows: Sequence[Labelled], classes: Sequence[str], path: str) -> None:
 
 
 def _held_out(
-    rows: Sequence[Labelled], share: float, seed: int
+    rows: Sequence[Labelled], share: float, seed: int, kin: Mapping[int, str]
 ) -> tuple[list[Labelled], list[Labelled]]:
-    keep, held = data.split(rows, share, seed)
+    keep, held = data.split(rows, share, seed, kin)
     return (
         [row for row in keep if isinstance(row, Labelled)],
         [row for row in held if isinstance(row, Labelled)],

@@ -3,7 +3,7 @@
 Shapes: B rows of a batch, T tokens, C tags, H hidden, N tokens of all rows.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -242,6 +242,7 @@ def _sizes(found: Texts) -> dict[str, int]:
 
 def _texts(step: Step, settings: Tuning, seed: int) -> Texts:
     train: Sequence[Tagged] = _tagged(step.data, str(step.data.train))
+    kin = data.groups(str(step.data.train), step.data.group)
     tags = taggers.tags_of(train)
     if len(tags) == 1:
         raise UserError(
@@ -250,7 +251,7 @@ def _texts(step: Step, settings: Tuning, seed: int) -> Texts:
         )
     test: Sequence[Tagged]
     if step.data.test is None:
-        train, test = _split(train, settings.test_share, seed)
+        train, test = _split(train, settings.test_share, seed, kin)
     else:
         test = _tagged(step.data, step.data.test)
     validation: Sequence[Tagged] | None = None
@@ -258,7 +259,7 @@ def _texts(step: Step, settings: Tuning, seed: int) -> Texts:
     if step.data.validation is not None:
         validation = _tagged(step.data, step.data.validation)
     elif share is not None:
-        train, validation = _split(train, share, seed + 1)
+        train, validation = _split(train, share, seed + 1, kin)
     for part in (test, validation or ()):
         strange = sorted(set(taggers.tags_of(part)) - set(tags))
         if strange:
@@ -270,9 +271,9 @@ def _texts(step: Step, settings: Tuning, seed: int) -> Texts:
 
 
 def _split(
-    rows: Sequence[Tagged], share: float, seed: int
+    rows: Sequence[Tagged], share: float, seed: int, kin: Mapping[int, str]
 ) -> tuple[Sequence[Tagged], Sequence[Tagged]]:
-    keep, held = data.split(rows, share, seed)
+    keep, held = data.split(rows, share, seed, kin)
     return (
         [row for row in keep if isinstance(row, Tagged)],
         [row for row in held if isinstance(row, Tagged)],

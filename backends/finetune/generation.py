@@ -1,7 +1,7 @@
 """The step of any method that makes a model answer: check, train, score, write."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,7 +12,8 @@ from transformers import AutoTokenizer
 from backends import data, evaluate, weights
 from backends.base import Context, Data, Metric, Step, StepResult
 from backends.data import Completion, Messages, Row, Text, target_text
-from backends.finetune import Tuning, dialogues, generators, results, tuned
+from backends.finetune import Tuning, before, dialogues, generators, results, tuned
+from backends.finetune.before import Before
 from backends.finetune.dialogues import Dialogues
 from backends.finetune.generators import Generator
 from backends.finetune.tasks import REWRITE, answering
@@ -21,8 +22,6 @@ from backends.training import batches, silence, trainer
 from backends.training.meter import Meter
 from backends.training.trainer import Lesson, Trained
 from knowledge.errors import UserError
-
-GENERAL = Path(__file__).with_name("general.txt")
 
 
 class Corpus(NamedTuple):
@@ -79,12 +78,16 @@ def run(
             notes.append("the tokenizer had no chat template; a plain one is saved with it")
         settled = tuned.with_defaults(settings, how, len(found.train))
         encoded = _encoded(start, found.train, settled)
-        before = _baseline(start, found, settings, context) if settings.compare else None
+        untuned = (
+            before.before(start, found.train, found.test, settings, context)
+            if settings.compare
+            else None
+        )
         model, trained, counts = _learnt(start, how, settled, found, encoded, context, meter)
         results.written(
             context.folder / artefact, lambda to: _write(how, model, start, counts, settings, to)
         )
-    metrics, said = _scored(load(context.folder / artefact), found, settings, context, before)
+    metrics, said = _scored(load(context.folder / artefact), found, settings, context, untuned)
     if counts["truncated"]:
         notes.append(
             f"{counts['truncated']:,} of {len(found.train):,} conversations were cut to "
@@ -222,90 +225,27 @@ def _refuse_lost_ends(start: Base, folder: Path) -> None:
         raise RuntimeError(f"the tokenizer saved in {folder} is not the one trained with")
 
 
-class Before(NamedTuple):
-    """What a model says before it learns: metrics, answers to the first test rows, the same with
-    examples before the question (none where none fit), and the loss on general text."""
-
-    metrics: dict[str, Metric]
-    said: list[str]
-    prompted: list[str]
-    general: float | None
-
-
-def _baseline(start: Base, found: Corpus, settings: Tuning, context: Context) -> Before:
-    """What the model says before it learns."""
-    start.model.eval()
-    start.model.generation_config.max_new_tokens = settings.answer_tokens or 64
-    untuned = Generator(start.model, start.tokenizer, start.max_length)
-    metrics, said = generators.measured(untuned, found.test, settings.answers_scored, context)
-    return Before(
-        metrics, said, _prompted(untuned, found, settings, context), general_loss(untuned)
-    )
-
-
-def _prompted(untuned: Generator, found: Corpus, settings: Tuning, context: Context) -> list[str]:
-    """Answers of the model as it was, shown examples first: as many as its context holds.
-
-    The examples are the same for all, spread evenly over the training rows.
-    """
-    some = [dialogues.prompt_of(row) for row in found.test[: settings.answers_scored]]
-    for shots in range(min(settings.compare_shots, len(found.train)), 0, -1):
-        places = [len(found.train) * n // shots for n in range(shots)]
-        shown = [
-            turn
-            for place in places
-            for turn in dialogues.conversation(found.train[place])
-            if turn["role"] != "system"
-        ]
-        talks = [_after_examples(talk, shown) for talk in some]
-        if talks and all(untuned.holds(talk) for talk in talks):
-            context.progress.start("answering from examples", len(talks), "texts")
-            return list(untuned.answers(talks, context))
-    return []
-
-
-def _after_examples(talk: dialogues.Talk, shown: dialogues.Talk) -> dialogues.Talk:
-    """A conversation with examples before its first question, after what the system says."""
-    rules = [turn for turn in talk if turn["role"] == "system"]
-    return [*rules, *shown, *(turn for turn in talk if turn["role"] != "system")]
-
-
-def general_loss(generator: Generator) -> float | None:
-    """The loss per token on a page of plain English, which tells what tuning made it forget.
-
-    None for a model of two halves, which does not continue texts.
-    """
-    if generator.model.config.is_encoder_decoder:
-        return None
-    lines = GENERAL.read_text(encoding="utf-8").splitlines()
-    coded = generator.tokenizer(lines, truncation=True, max_length=generator.max_length)
-    rows = [{"input_ids": ids, "labels": ids} for ids in coded["input_ids"] if len(ids) > 1]
-    found = generator.losses(rows)
-    tokens = sum(count for _, count, _ in found)
-    return sum(loss for loss, _, _ in found) / tokens if tokens else None
-
-
 def _scored(
     generator: Generator,
     found: Corpus,
     settings: Tuning,
     context: Context,
-    before: Before | None,
+    untuned: Before | None,
 ) -> tuple[dict[str, Metric], list[str]]:
     """Metrics of the tuned model beside those of the model as it was, with paired intervals."""
     metrics, said = generators.measured(generator, found.test, settings.answers_scored, context)
-    if before is None:
+    if untuned is None:
         return metrics, said
-    metrics |= {f"baseline_untuned_{name}": metric for name, metric in before.metrics.items()}
+    metrics |= {f"baseline_untuned_{name}": metric for name, metric in untuned.metrics.items()}
     wanted = [[target_text(row) or ""] for row in found.test[: len(said)]]
     if said:
-        metrics["gain_over_untuned"] = _gain(said, before.said, wanted)
-    if before.prompted:
-        metrics["baseline_prompted_exact_match"] = evaluate.exact_match(before.prompted, wanted)
-        metrics["gain_over_prompting"] = _gain(said, before.prompted, wanted)
-    after = None if before.general is None else general_loss(generator)
-    if before.general is not None and after is not None:
-        metrics["general_loss_before"] = Metric(before.general)
+        metrics["gain_over_untuned"] = _gain(said, untuned.said, wanted)
+    if untuned.prompted:
+        metrics["baseline_prompted_exact_match"] = evaluate.exact_match(untuned.prompted, wanted)
+        metrics["gain_over_prompting"] = _gain(said, untuned.prompted, wanted)
+    after = None if untuned.general is None else before.general_loss(generator)
+    if untuned.general is not None and after is not None:
+        metrics["general_loss_before"] = Metric(untuned.general)
         metrics["general_loss_after"] = Metric(after)
     return metrics, said
 
@@ -341,9 +281,10 @@ def _corpus(step: Step, settings: Tuning, seed: int) -> Corpus:
     if step.data.train is None:
         raise UserError(f"step {step.name!r} names no training file; set data: {{train: FILE}}")
     train: Sequence[Row] = _rows(step.data, step.data.train)
+    kin = data.groups(step.data.train, step.data.group)
     held_out = step.data.test is None
     if held_out:
-        train, test = _split(train, settings.test_share, seed)
+        train, test = _split(train, settings.test_share, seed, kin)
     else:
         test = list(_rows(step.data, str(step.data.test)))
     validation: Sequence[Row] | None = None
@@ -353,12 +294,14 @@ def _corpus(step: Step, settings: Tuning, seed: int) -> Corpus:
     if step.data.validation is not None:
         validation = _rows(step.data, step.data.validation)
     elif share is not None:
-        train, validation = _split(train, share, seed + 1)
+        train, validation = _split(train, share, seed + 1, kin)
     return Corpus(train, validation, test, held_out)
 
 
-def _split(rows: Sequence[Row], share: float, seed: int) -> tuple[list[Row], list[Row]]:
-    keep, held = data.split(rows, share, seed)
+def _split(
+    rows: Sequence[Row], share: float, seed: int, kin: Mapping[int, str]
+) -> tuple[list[Row], list[Row]]:
+    keep, held = data.split(rows, share, seed, kin)
     return keep, held
 
 

@@ -18,6 +18,7 @@ from backends.finetune import (
     extraction,
     generation,
     generators,
+    pushing,
     taggers,
     tasks,
     tuned,
@@ -27,6 +28,7 @@ from knowledge.errors import UserError
 
 def check(step: Step, settings: Settings, context: Context) -> None:
     """Refuse what could not be run, before anything is written."""
+    pushing.check(settings)
     if distilled.waits(step, settings, context):
         classification.refuse_missing(step)
         return
@@ -47,7 +49,8 @@ def check(step: Step, settings: Settings, context: Context) -> None:
 def run(step: Step, settings: Settings, context: Context) -> StepResult:
     """Train as the settings say and write `model/`."""
     step = distilled.resolved(step, settings, context)
-    return delivering.delivered(step, settings, context, _tuned(step, settings, context))
+    found = delivering.delivered(step, settings, context, _tuned(step, settings, context))
+    return pushing.pushed(settings, context, found)
 
 
 def _tuned(step: Step, settings: Settings, context: Context) -> StepResult:

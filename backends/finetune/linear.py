@@ -10,6 +10,8 @@ from torch.nn.functional import cross_entropy
 
 STRENGTHS = (0.1, 0.03, 0.01, 0.003, 0.001, 0.0003, 0.0001)
 HELD_SHARE = 0.15
+LARGE = 20_000_000  # rows times classes from which one strength is taken, without a search
+FEW, MANY = 50, 200  # steps of the solver
 
 
 class Fit:
@@ -32,7 +34,8 @@ def fit(features_NF: torch.Tensor, labels_N: torch.Tensor, classes: int, seed: i
     scaled_NF = ((features_NF - middle_F) / spread_F).float()
     held = _held(labels_N, seed)
     strength = STRENGTHS[len(STRENGTHS) // 2]
-    if held.any() and not held.all():
+    large = len(labels_N) * classes >= LARGE
+    if held.any() and not held.all() and not large:
         strength = _best(scaled_NF, labels_N, classes, held)
     weight_CF, bias_C = next(_solutions(scaled_NF, labels_N, classes, [strength]))
     weight_CF = weight_CF / spread_F
@@ -74,9 +77,10 @@ def _solutions(
     """A solution for each strength, from strong to weak, each begun at the one before."""
     weight_CF = torch.zeros(classes, scaled_NF.shape[1], requires_grad=True)
     bias_C = torch.zeros(classes, requires_grad=True)
+    most = FEW if len(scaled_NF) * classes >= LARGE else MANY
     for strength in strengths:
         steps = torch.optim.LBFGS(
-            [weight_CF, bias_C], max_iter=200, tolerance_grad=1e-5, line_search_fn="strong_wolfe"
+            [weight_CF, bias_C], max_iter=most, tolerance_grad=1e-5, line_search_fn="strong_wolfe"
         )
 
         def loss(strength: float = strength, steps: torch.optim.LBFGS = steps) -> torch.Tensor:

@@ -16,6 +16,7 @@ from backends.finetune import (
     distilled,
     extraction,
     generation,
+    pushing,
     results,
     tasks,
     tuned,
@@ -30,6 +31,7 @@ def check(step: Step, settings: Settings, context: Context) -> None:
     """Refuse what could not be run, before anything is written: data, model, and every target."""
     kinds.refuse_foreign(step.method, settings)
     delivering.refuse(settings, whole=settings.merge)
+    pushing.check(settings)
     if distilled.waits(step, settings, context):
         classification.refuse_missing(step)
         return
@@ -65,7 +67,8 @@ def run(step: Step, settings: Settings, context: Context) -> StepResult:
     if settings.merge:
         folder = context.folder
         results.written(folder / "model", lambda to: adapters.merged(folder / "adapter", to))
-    return delivering.delivered(step, settings, context, found)
+    found = delivering.delivered(step, settings, context, found)
+    return pushing.pushed(settings, context, found)
 
 
 def predict(folder: Path, texts: Iterable[str]) -> Iterator[Prediction]:

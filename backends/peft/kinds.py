@@ -20,7 +20,11 @@ from peft import (
     PromptTuningConfig,
     get_peft_model,
 )
-from peft.utils import INCLUDE_LINEAR_LAYERS_SHORTHAND
+from peft.utils import (
+    INCLUDE_LINEAR_LAYERS_SHORTHAND,
+    TRANSFORMERS_MODELS_TO_IA3_FEEDFORWARD_MODULES_MAPPING,
+    TRANSFORMERS_MODELS_TO_IA3_TARGET_MODULES_MAPPING,
+)
 
 from backends.finetune.tasks import TAG
 from backends.finetune.tuned import Base
@@ -116,8 +120,39 @@ def _dora(base: Base, settings: Settings) -> Any:
 
 
 def _ia3(base: Base, settings: Settings) -> Any:
-    config = IA3Config(task_type=base.task, modules_to_save=_whole_modules(base))
+    targets, inner = _scaled(base)
+    config = IA3Config(
+        task_type=base.task,
+        target_modules=targets,
+        feedforward_modules=inner,
+        modules_to_save=_whole_modules(base),
+    )
     return _with(base, config, "those PEFT knows for the model")
+
+
+def _scaled(base: Base) -> tuple[list[str] | None, list[str] | None]:
+    """The maps that IA3 scales, and those of them whose input it scales: PEFT's own choice.
+
+    But not the map behind a BERT's attention, which has the name of the feed-forward's: keys,
+    values and the feed-forward's inner activations are scaled
+    (https://arxiv.org/abs/2205.05638, section 3.3).
+    """
+    kind = getattr(base.model.config, "model_type", "")
+    known = TRANSFORMERS_MODELS_TO_IA3_TARGET_MODULES_MAPPING.get(kind)
+    inner = TRANSFORMERS_MODELS_TO_IA3_FEEDFORWARD_MODULES_MAPPING.get(kind)
+    if known is None or inner is None or "output.dense" not in known:
+        return None, None
+
+    def named(endings: list[str]) -> list[str]:
+        return [
+            name
+            for name, module in base.model.named_modules()
+            if isinstance(module, torch.nn.Linear)
+            and any(name.endswith(f".{ending}") for ending in endings)
+            and not name.endswith("attention.output.dense")
+        ]
+
+    return named(known), named(inner)
 
 
 def _soft(kind: Callable[..., PeftConfig]) -> Callable[[Base, Settings], Any]:

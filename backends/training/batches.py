@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 IGNORED = -100  # the label of a token that is not learnt, as torch and transformers have it
+FORESEEN = 1_000_000  # rows whose order is looked at to foretell times
 POOL = 50  # batches that are drawn together and sorted by length: random enough, little padding
 
 
@@ -31,6 +32,25 @@ class Order(torch.utils.data.Sampler):
 
     def __len__(self) -> int:
         return len(self.lengths)
+
+    def work(self, micro_batch: int, steps: int) -> list[int]:
+        """Tokens of each of so many steps, padding included: what its time goes with.
+
+        Epochs beyond the first million rows are taken to be like those before them.
+        """
+        found: list[int] = []
+        epoch = Order(self.lengths, self.batch, self.seed)
+        while len(found) < steps and epoch.epoch * len(self) < FORESEEN:
+            places = list(epoch)
+            for start in range(0, len(places), self.batch):
+                stop = min(start + self.batch, len(places))
+                cut = [
+                    places[begin : min(begin + micro_batch, stop)]
+                    for begin in range(start, stop, micro_batch)
+                ]
+                found.append(sum(len(part) * max(self.lengths[n] for n in part) for part in cut))
+            epoch.set_epoch(epoch.epoch + 1)
+        return (found * -(-steps // len(found)))[:steps]
 
     def __iter__(self) -> Iterator[int]:
         chance = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)

@@ -225,14 +225,17 @@ def _room(
     data: str,
 ) -> Room:
     chance = seed(context, settings)
-    watch = Watch(context, lesson.metric, settings.patience if lesson.validation else None)
+    order = Order(
+        [len(row["input_ids"]) for row in lesson.rows],
+        settings.micro_batch * settings.accumulation,
+        chance,
+    )
+    patience = settings.patience if lesson.validation else None
+    steps = total_steps(len(lesson.rows), settings)
+    watch = Watch(context, lesson.metric, patience, order.work(settings.micro_batch, steps))
     rates = [dict(group) for group in groups]
     return Room(
-        order=Order(
-            [len(row["input_ids"]) for row in lesson.rows],
-            settings.micro_batch * settings.accumulation,
-            chance,
-        ),
+        order=order,
         watch=watch,
         meter=meter,
         data=data,

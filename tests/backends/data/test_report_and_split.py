@@ -14,8 +14,10 @@ from backends.data import (
     Messages,
     Text,
     documents,
+    groups,
     normalised,
     quantiles,
+    read,
     rendered,
     report,
     split,
@@ -95,6 +97,39 @@ def test_a_split_is_a_partition_without_leaks(
     assert sorted(row.line for row in (*keep, *held)) == list(range(1, len(rows) + 1))
     assert not {normalised(row.text) for row in keep} & {normalised(row.text) for row in held}
     assert split(rows, share, seed) == (keep, held)
+
+
+@settings(deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.sampled_from("abcdefgh"), st.sampled_from("xy"), st.integers(0, 5)),
+        min_size=2,
+        max_size=40,
+    ),
+    st.floats(0.1, 0.6),
+)
+def test_neither_texts_nor_groups_stand_on_both_sides(
+    triples: list[tuple[str, str, int]], share: float
+) -> None:
+    rows = [Labelled(text, label, line) for line, (text, label, _) in enumerate(triples, start=1)]
+    kin = {line: str(group) for line, (_, _, group) in enumerate(triples, start=1) if group}
+    try:
+        keep, held = split(rows, share, 3, kin)
+    except UserError:
+        return
+    assert sorted(row.line for row in (*keep, *held)) == list(range(1, len(rows) + 1))
+    assert not {row.text for row in keep} & {row.text for row in held}
+    assert not {kin.get(r.line) for r in keep} & {kin.get(r.line) for r in held} - {None}
+
+
+def test_groups_are_read_by_line_from_a_column(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("text,label,customer\na,x,c1\nb,y,\nc,x,c1\n")
+    assert groups(path, None) == {}
+    assert set(groups(path, "customer").values()) == {"c1"}
+    assert [row.line for row in read(path).rows if row.line in groups(path, "customer")] == [2, 4]
+    with pytest.raises(UserError, match="custumer"):
+        groups(path, "custumer")
 
 
 def test_each_label_gives_its_share() -> None:

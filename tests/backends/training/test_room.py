@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import psutil
 import pytest
 import tiny_bert
 import torch
@@ -241,3 +242,16 @@ def test_after_training_in_bf16_the_model_computes_as_its_weights_say(
     ids = torch.randint(4, 20, (4, 9), generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         assert torch.equal(model.eval()(input_ids=ids).logits, fresh.eval()(input_ids=ids).logits)
+
+
+def test_memory_does_not_grow_with_the_steps(base: Path, tmp_path: Path) -> None:
+    seen: dict[int, int] = {}
+
+    class Looking(tiny_bert.Recorder):
+        def advance(self, done: int, **figures: float) -> None:
+            super().advance(done, **figures)
+            seen[done] = psutil.Process().memory_info().rss
+
+    settings = msgspec.structs.replace(SETTINGS, max_steps=400, save_steps=1000)
+    train(base, tmp_path, settings=settings, recorder=Looking())
+    assert seen[400] - seen[100] < 8 * 2**20
