@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from advisor.profile import Profile
 from backends import data
-from backends.data import Judged, Labelled, Preference, Ranking, Text
+from backends.data import Judged, Labelled, Preference, Ranking, Rated, Text
 
 CHARACTERS_PER_TOKEN = 4.0  # English in usual vocabularies; Source: remembered, all vendors' docs
 
@@ -78,7 +78,7 @@ def _stamp(path: str) -> tuple[str, float]:
 def _rows(path: str, _changed: float) -> dict[str, Any]:
     rows = data.read(path).rows
     kind = type(rows[0]) if rows else Text
-    if kind in (Preference, Ranking, Judged):
+    if kind in (Preference, Ranking, Judged, Rated):
         return {"preference_pairs": len(rows)}
     if kind is Text:
         characters = sum(len(row.text) for row in rows if isinstance(row, Text))

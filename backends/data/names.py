@@ -26,7 +26,9 @@ CHOSEN = ("chosen", "preferred", "accepted")
 REJECTED = ("rejected", "dispreferred")
 RESPONSES = ("responses", "completions", "candidates")
 RANKING = ("ranking", "rankings", "ranks", "rank")
-GOOD = ("label", "kto_tag", "good")
+GOOD = ("label", "kto_tag", "good", "thumb", "thumbs")
+RATING = ("rating", "stars")
+ANNOTATOR = ("annotator", "annotator_id", "rater", "worker", "worker_id", "labeler", "labeller")
 
 ROLES = {
     "user": "user",
@@ -53,5 +55,5 @@ def plain(name: str) -> str:
 
 KNOWN_COLUMNS = frozenset(
     TEXT + LABEL + PROMPT + COMPLETION + HISTORY + SYSTEM + TOOLS + OUTPUT + INSTANCES
-    + MESSAGES + CONVERSATIONS + CHOSEN + REJECTED + RESPONSES + RANKING + GOOD + ("id",)
+    + MESSAGES + CONVERSATIONS + CHOSEN + REJECTED + RESPONSES + RANKING + GOOD + RATING + ("id",)
 )  # fmt: skip
