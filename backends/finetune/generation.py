@@ -11,7 +11,7 @@ from transformers import AutoTokenizer
 
 from backends import data, evaluate, weights
 from backends.base import Context, Data, Metric, Step, StepResult
-from backends.data import Completion, Messages, Row, Text, target_text
+from backends.data import Completion, Messages, Preference, Ranking, Row, Text, target_text
 from backends.finetune import Tuning, dialogues, generators, results, tuned
 from backends.finetune.dialogues import Dialogues
 from backends.finetune.generators import Generator
@@ -22,6 +22,7 @@ from backends.training.meter import Meter
 from backends.training.trainer import Lesson, Trained
 from knowledge.errors import UserError
 
+ANSWERED = Completion | Messages | Preference | Ranking
 GENERAL = Path(__file__).with_name("general.txt")
 
 
@@ -322,7 +323,7 @@ def _split(rows: Sequence[Row], share: float, seed: int) -> tuple[list[Row], lis
 
 def _rows(where: Data, path: str) -> Sequence[Row]:
     found = data.read(path, where.shape, where.columns)
-    if not all(isinstance(row, Completion | Messages) for row in found.rows):
+    if not all(isinstance(row, ANSWERED) for row in found.rows):
         wrong = "plain texts" if isinstance(found.rows[0], Text) else f"the shape {found.shape!r}"
         raise UserError(
             f"{Path(path).name} holds {wrong}; answering is learnt from prompt,completion, "
