@@ -15,7 +15,7 @@ from backends.finetune.tuned import Base
 from backends.peft import Settings as PeftSettings
 from backends.peft import adapters, kinds
 from backends.training import precision
-from knowledge.errors import UserError
+from knowledge.errors import UserError, unknown
 
 
 def writer(step: Step, settings: Settings, context: Context) -> tuple[Base, bool]:
@@ -36,15 +36,25 @@ def writer(step: Step, settings: Settings, context: Context) -> tuple[Base, bool
 
 
 def lora(start: Base, settings: Settings) -> LoraConfig | None:
-    """The adapter that the settings ask for, or None where all weights learn."""
+    """The adapter that the settings ask for, or None where all weights learn.
+
+    Raises:
+        UserError: no module has the name of a target.
+    """
     if settings.adapter == "none":
         return None
+    wanted = kinds.targets(settings.targets)
+    if isinstance(wanted, list):
+        there = {name.rpartition(".")[2] for name, _ in start.model.named_modules()}
+        for name in wanted:
+            if name.rpartition(".")[2] not in there:
+                raise unknown("target", name, there - {""})
     return LoraConfig(
         task_type=start.task,
         r=settings.rank,
         lora_alpha=settings.alpha or 2 * settings.rank,
         lora_dropout=0.0,  # rewards and references are compared; noise would only blur them
-        target_modules=kinds.targets(settings.targets),
+        target_modules=wanted,
         modules_to_save=kinds.whole_modules(start),
     )
 

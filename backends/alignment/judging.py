@@ -183,7 +183,8 @@ def _taught(
         processing_class=start.tokenizer,
         optimizers=(optimizer(tuned_groups(model, start, settings), settings), None),
     )
-    trained = trainer.taught(room, held, meter, notes)
+    with kinds.without_deprecations():
+        trained = trainer.taught(room, held, meter, notes)
     room.accelerator.unwrap_model(model, keep_fp32_wrapper=False)
     return trained, model.eval()
 

@@ -25,7 +25,7 @@ class State(msgspec.Struct, frozen=True):
 
     update: int
     coef: float
-    length: float | None
+    first: dict[str, float]
     rolled_back: int
     left_out: int
     plain: dict[str, dict[str, float]]

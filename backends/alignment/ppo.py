@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 TINY = 1e-8
+NOISE = 0.1  # gains of less than a tenth of a reward's unit: every answer is as good as another
 
 
 class Price(NamedTuple):
@@ -58,10 +59,14 @@ def advantages(
     return found, (found + values) * said
 
 
-def whitened(values: Tensor, said: Tensor, shift: bool = True) -> Tensor:
-    """Values in units of their spread over all answers [B, T], with or without mean zero."""
+def whitened(values: Tensor, said: Tensor, shift: bool = True, least: float = 0.0) -> Tensor:
+    """Values in units of their spread over all answers [B, T], with or without mean zero.
+
+    Args:
+        least: spread below which values are noise, and are not blown up to a unit.
+    """
     centre = mean(values, said)
-    spread = mean((values - centre).square(), said)
+    spread = mean((values - centre).square(), said).clamp_min(least**2)
     scaled = (values - centre) * torch.rsqrt(spread + TINY)
     return (scaled if shift else scaled + centre) * said
 

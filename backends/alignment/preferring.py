@@ -73,7 +73,7 @@ def run(step: Step, settings: Settings, context: Context) -> StepResult:
         start, plain = adapting.writer(step, settings, context)
         speaker = adapting.speaker(start)
         coded = [_coded(start, pair) for pair in told]
-        notes = _unready(speaker, [chosen for chosen, _ in coded], step)
+        notes = _unready(speaker, coded, step)
         before = measuring.answers(speaker, held, settings, context, seed, "answering before")
         trained, model = _taught(start, coded, told, settings, context, meter)
         artefact = adapting.write(model, start, settings, context.folder)
@@ -152,14 +152,16 @@ def _coded(start: Base, pair: Pair) -> tuple[Coded, Coded]:
     return one._replace(prompt=one.prompt[-shared:]), other._replace(prompt=other.prompt[-shared:])
 
 
-def _unready(speaker: Generator, chosen: Sequence[Coded], step: Step) -> list[str]:
+def _unready(
+    speaker: Generator, coded: Sequence[tuple[Coded, Coded]], step: Step
+) -> list[str]:
     """Why the model should be tuned on answers first, if it should.
 
-    DPO moves likelihood from one answer to the other. A model to which the chosen answers are
-    no likelier than their tokens' mere frequencies never learnt to write such answers, and DPO
-    will not teach it.
+    DPO moves likelihood from one answer to the other. A model to which the answers of the pairs
+    are no likelier than their tokens' mere frequencies never learnt to write such answers, and
+    DPO will not teach it.
     """
-    some = [Sample(one.prompt, one.answer, "", True) for one in chosen[:256]]
+    some = [Sample(one.prompt, one.answer, "", True) for both in coded[:256] for one in both]
     tokens = [token for one in some for token in one.answer]
     counts: dict[int, int] = {}
     for token in tokens:
@@ -169,7 +171,7 @@ def _unready(speaker: Generator, chosen: Sequence[Coded], step: Step) -> list[st
     if nats < frequent:
         return []
     return [
-        f"fine-tune on answers first: to {step.model!r} a token of the chosen answers costs "
+        f"fine-tune on answers first: to {step.model!r} a token of these answers costs "
         f"{nats:.2f} nats, more than the {frequent:.2f} of its mere frequency, so it has not "
         "learnt to write such answers, and DPO only moves likelihood between them"
     ]
@@ -216,8 +218,8 @@ def _taught(
             processing_class=start.tokenizer,
             peft_config=adapting.lora(start, settings),
         )
-    room.optimizer = optimizer(judging.tuned_groups(room.model, start, settings), settings)
-    trained = trainer.taught(room, held, meter, notes)
+        room.optimizer = optimizer(judging.tuned_groups(room.model, start, settings), settings)
+        trained = trainer.taught(room, held, meter, notes)
     model = room.model
     room.accelerator.unwrap_model(model, keep_fp32_wrapper=False)
     return trained, model.eval()

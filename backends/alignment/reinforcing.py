@@ -1,8 +1,8 @@
 """Proximal policy optimisation, update by update: answer, judge, learn, watch, keep.
 
 A run whose answers drift too far from the start, or grow or shrink beyond reason, has learnt to
-please its reward and not its reader: it goes back to the last checkpoint and pays more for KL,
-and if that does not help it stops there, and says so.
+please its reward and not its reader; one that earns less than at first is broken. Either goes
+back to the last checkpoint and pays more for KL; if that does not help it stops there, and says so.
 """
 
 import math
@@ -25,6 +25,7 @@ from backends.training.arguments import optimizer
 from backends.training.meter import Meter
 from knowledge.errors import UserError
 
+SURE = 3.0  # standard errors below the first reward where something broke
 FAR = 3.0  # times the target where KL has run away, unless the settings say
 
 
@@ -73,7 +74,7 @@ class Loop:
             for role, named in self.parameters.items()
         }
         self.price = ppo.Price(settings.kl_coef, settings.target_kl, settings.kl_horizon)
-        self.length: float | None = None
+        self.first: dict[str, float] = {}
         self.update = self.rolled_back = 0
         self.notes: list[str] = []
         self.resumed: int | None = None
@@ -96,7 +97,7 @@ class Loop:
                     f"no answer of update {self.update + 1} could be judged: "
                     f"{self.judge.left_out[-1]}"
                 )
-            self.length = self.length or found.figures["length"]
+            self.first = self.first or found.figures
             gone = self._runaway(found.figures)
             if gone is not None:
                 if not self._go_back(gone):
@@ -211,13 +212,16 @@ class Loop:
         settings = self.settings
         most = settings.max_kl or FAR * settings.target_kl
         if figures["kl"] > most:
-            return f"KL {figures['kl']:.1f} nats an answer is over {most:g}"
-        longer = figures["length"] / max(1.0, self.length or 1.0)
+            return f"reward hacking: KL {figures['kl']:.1f} nats an answer is over {most:g}"
+        first = self.first
+        longer = figures["length"] / max(1.0, first["length"])
         if not 1 / settings.max_length_ratio <= longer <= settings.max_length_ratio:
             return (
-                f"answers of {figures['length']:.0f} tokens are {longer:.2g} times as long as "
-                f"the first {self.length:.0f}"
+                f"reward hacking: answers of {figures['length']:.0f} tokens are {longer:.2g} times as long as "
+                f"the first {first['length']:.0f}"
             )
+        if figures["reward"] < first["reward"] - SURE * first["reward_error"]:
+            return f"reward {figures['reward']:.3g} is below the first {first['reward']:.3g}"
         return None
 
     def _go_back(self, gone: str) -> bool:
@@ -226,7 +230,7 @@ class Loop:
         assert kept is not None
         at = self.update
         state = self._take(kept[0], chance=False)
-        line = f"ran away at update {at} ({gone}; reward hacking): back to update {state.update}"
+        line = f"ran away at update {at} ({gone}): back to update {state.update}"
         if self.rolled_back >= self.settings.rollbacks:
             self._note(f"{line}, where it stops")
             return False
@@ -238,7 +242,7 @@ class Loop:
 
     def _take(self, checkpoint: Path, chance: bool = True) -> keeping.State:
         state = keeping.load(checkpoint, self.parameters, self.optimizers, chance)
-        self.update, self.length = state.update, state.length or self.length
+        self.update, self.first = state.update, state.first or self.first
         return state
 
     def _between(self) -> int:
@@ -246,7 +250,7 @@ class Loop:
 
     def _keep(self) -> None:
         state = keeping.State(
-            self.update, self.price.coef, self.length, self.rolled_back,
+            self.update, self.price.coef, self.first, self.rolled_back,
             len(self.judge.left_out), {}, tuple(self.notes),
         )  # fmt: skip
         keeping.save(

@@ -3,6 +3,7 @@
 Shapes: B answers, T tokens.
 """
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -65,9 +66,11 @@ def rollout(
     gains, returns = ppo.advantages(earned, values, whole.said, settings.gamma, settings.lam)
     figures = {
         "reward": float(scores.mean()),
+        "reward_error": float(scores.std(correction=0)) / math.sqrt(len(kept)),
         "kl": float(kl.sum(-1).mean()),
         "length": float(whole.said.sum(-1).float().mean()),
         "ended": sum(one.ended for one, _ in kept) / len(kept),
         "left_out": float(len(samples) - len(kept)),
     }
-    return Rollout(whole, old, values, ppo.whitened(gains, whole.said), returns, figures)
+    units = ppo.whitened(gains, whole.said, least=ppo.NOISE)
+    return Rollout(whole, old, values, units, returns, figures)

@@ -211,7 +211,7 @@ def test_what_stands_outside_an_answer_changes_nothing() -> None:
     toy = Toy()
     alone = rollout(toy, sampling.batch(SAMPLES[:1], 0))
     beside = sampling.batch(SAMPLES, 0)
-    logps = sampling.logps(toy.policy, beside)
+    logps = sampling.logps(toy.policy, beside).detach()
     said = beside.said[0]
     one = sampling.batch(SAMPLES[:1], 0)
     assert torch.allclose(logps[0][said], alone["old"][0][one.said[0]])
@@ -237,6 +237,13 @@ def test_advantages_telescope(values: list[float], gamma: float, lam: float) -> 
     gains, returns = ppo.advantages(rewards, to_come, said, gamma, lam)
     assert torch.allclose(gains, torch.zeros_like(gains), atol=1e-9)
     assert torch.allclose(returns, to_come)
+
+
+def test_what_is_only_noise_is_not_blown_up() -> None:
+    said = torch.ones((1, 4), dtype=torch.bool)
+    noise = torch.tensor([[0.01, -0.01, 0.01, -0.01]], dtype=torch.float64)
+    assert float(ppo.whitened(noise, said).abs().max()) == pytest.approx(1.0, rel=1e-3)
+    assert float(ppo.whitened(noise, said, least=0.1).abs().max()) == pytest.approx(0.1, rel=1e-3)
 
 
 def test_the_price_of_kl_follows_the_target() -> None:
