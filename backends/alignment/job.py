@@ -4,10 +4,15 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from backends.alignment import Settings, judging, own, preferring, proximal
+from backends.alignment import Settings, grouping, judging, own, preferring, proximal
 from backends.base import Context, Data, Metric, Prediction, Step, StepResult
 
-METHODS: dict[str, Any] = {"reward-model": judging, "dpo": preferring, "ppo": proximal}
+METHODS: dict[str, Any] = {
+    "reward-model": judging,
+    "dpo": preferring,
+    "ppo": proximal,
+    "grpo": grouping,
+}
 
 
 def check(step: Step, settings: Settings, context: Context) -> None:
