@@ -9,6 +9,7 @@ from backends.data.documents import Skipped, documents
 from backends.data.formats import Document
 from backends.data.report import Quantiles, Report, quantiles, rendered, report
 from backends.data.rows import (
+    COMPARED,
     Completion,
     Judged,
     Labelled,
@@ -25,6 +26,7 @@ from backends.data.rows import (
 from backends.data.splits import split
 
 __all__ = [
+    "COMPARED",
     "Completion",
     "Dataset",
     "Document",

@@ -99,6 +99,8 @@ class Rated(msgspec.Struct, frozen=True):
 
 Row: TypeAlias = Text | Labelled | Completion | Messages | Preference | Ranking | Judged | Rated
 
+COMPARED = (Preference, Ranking, Rated, Judged)  # rows that say which answers are better
+
 
 def input_text(row: Row) -> str:
     """What a model is given of a row, as one string: the text that duplicates are judged by."""

@@ -65,7 +65,7 @@ def test_what_is_no_order_is_asked_again(tmp_path: Path) -> None:
     out = tmp_path / "ranked.jsonl"
     told, seen = collected(out, "a>d>b", "a>b", "a>a>b", "a=b=c", "", "a>b=c")
     assert told == [True]
-    text = "\n".join(io.shown)
+    text = "\n".join(seen.shown)
     for said in ("names 'D'", "leaves out C", "names A twice", "all answers tied", "such as A>B>C"):
         assert said in text
     assert len(out.read_text().splitlines()) == 1
