@@ -224,7 +224,9 @@ def _aligner(profile: Profile, option: Ranked, row: methods.Method) -> Step:
         "examples": len(rows), "tokens_per_example": tokens, "epochs": 1.0,
     }  # fmt: skip
     if sampled:
-        settings |= {"answer_tokens": min(256, 8 * -(-round(2 * answer * TOKENS_PER_WORD + 8) // 8))}
+        settings |= {
+            "answer_tokens": min(256, 8 * -(-round(2 * answer * TOKENS_PER_WORD + 8) // 8))
+        }
         job["new_tokens"] = settings["answer_tokens"]
         settings["reward"] = EARNED
     if row.group:

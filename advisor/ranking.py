@@ -133,8 +133,10 @@ def _append(out: Path, row: object) -> None:
             lines.flush()
             os.fsync(lines.fileno())
     except OSError as error:
-        raise UserError(f"cannot write {str(out)!r}: {error.strerror}; the orders before it are "
-                        "kept; free some space and go on with the same command") from None  # fmt: skip
+        raise UserError(
+            f"cannot write {str(out)!r}: {error.strerror}; the orders before it are kept; free "
+            "some space and go on with the same command"
+        ) from None
 
 
 def _ends_whole(out: Path) -> bool:

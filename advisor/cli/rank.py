@@ -80,7 +80,8 @@ def rank(
         print_json(found)
         return
     notes(quiet=quiet).print(
-        f"\n{found.ranked} ranked in {out}, {found.skipped} skipped, {found.left} left", markup=False
+        f"\n{found.ranked} ranked in {out}, {found.skipped} skipped, {found.left} left",
+        markup=False,
     )
 
 

@@ -71,9 +71,7 @@ def write(model: Any, start: Base, settings: Settings, folder: Path) -> str:
         results.written(folder / "model", whole)
         return "model"
     like = PeftSettings(rank=settings.rank, alpha=settings.alpha)
-    results.written(
-        folder / "adapter", lambda to: adapters.save("lora", like)(model, start, to)
-    )
+    results.written(folder / "adapter", lambda to: adapters.save("lora", like)(model, start, to))
     if settings.merge:
         results.written(folder / "model", lambda to: adapters.merged(folder / "adapter", to))
     return "adapter"

@@ -46,15 +46,15 @@ def checked(some: Sequence[Pair]) -> Checked:
     for group in seen.values():
         for place, pair in enumerate(group):
             for before in group[:place]:
-                one, other = _verdict(before), _verdict(pair)
+                earlier, now = _verdict(before), _verdict(pair)
                 alone = before.annotator == pair.annotator
-                if alone and one == other:
+                if alone and earlier == now:
                     duplicates += 1
                     break
-                if one * other < 0:
+                if earlier * now < 0:
                     against.append((before.line, pair.line))
                 if not alone:
-                    verdicts.append((one, other))
+                    verdicts.append((earlier, now))
     agreed = _agreement(verdicts)
     return Checked(
         pairs=len(some),

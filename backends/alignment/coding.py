@@ -1,4 +1,4 @@
-"""Prompts and answers as the tokens that a model reads, for scoring, learning and sampling alike."""
+"""Prompts and answers as the tokens that a model reads, at scoring and learning alike."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple

@@ -168,8 +168,7 @@ def _settled(settings: Settings, prompts: int) -> Settings:
     rows = prompts * settings.generations
     return msgspec.structs.replace(
         settings,
-        learning_rate=settings.learning_rate
-        or (WHOLE if settings.adapter == "none" else ADAPTER),
+        learning_rate=settings.learning_rate or (WHOLE if settings.adapter == "none" else ADAPTER),
         epochs=settings.epochs or rooms.epochs_for(rows, batch, FEWEST, 1.0),
         beta=BETA[settings.algorithm] if settings.beta is None else settings.beta,
     )

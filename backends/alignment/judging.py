@@ -198,8 +198,7 @@ def _settled(settings: Settings, rows: int) -> Settings:
     batch = settings.micro_batch * settings.accumulation
     return msgspec.structs.replace(
         settings,
-        learning_rate=settings.learning_rate
-        or (WHOLE if settings.adapter == "none" else ADAPTER),
+        learning_rate=settings.learning_rate or (WHOLE if settings.adapter == "none" else ADAPTER),
         head_learning_rate=settings.head_learning_rate or HEAD,
         epochs=settings.epochs or rooms.epochs_for(rows, batch, FEWEST, EPOCHS),
     )
@@ -237,5 +236,3 @@ def _correlation(margins: Sequence[float], lengths: Sequence[int]) -> float:
     if both.shape[1] < 2 or float(both.std(dim=1).min()) == 0.0:
         return 0.0
     return float(torch.corrcoef(both)[0, 1])
-
-

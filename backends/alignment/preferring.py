@@ -20,6 +20,7 @@ from backends.alignment import (
     rewards,
     rooms,
     sampling,
+    scorer,
 )
 from backends.alignment.coding import Coded
 from backends.alignment.preferences import Pair, Pairs
@@ -47,12 +48,11 @@ EPOCHS, FEWEST = 1.0, 100
 def check(step: Step, settings: Settings, context: Context) -> Pairs:
     """Refuse what could not be run, before anything is written; returns the pairs."""
     for name in (settings.reward, settings.rule):
-        if name is not None and rewards.scorer.folder_of(name, context.artefacts) is None:
+        if name is not None and scorer.folder_of(name, context.artefacts) is None:
             rewards.rule(name)
     if settings.loss == "exo_pair" and settings.label_smoothing == 0:
         raise UserError("loss: exo_pair needs label_smoothing above 0; its paper takes 0.001")
-    found = judging.check(step, settings, context)
-    return found
+    return judging.check(step, settings, context)
 
 
 def run(step: Step, settings: Settings, context: Context) -> StepResult:
@@ -152,9 +152,7 @@ def _coded(start: Base, pair: Pair) -> tuple[Coded, Coded]:
     return one._replace(prompt=one.prompt[-shared:]), other._replace(prompt=other.prompt[-shared:])
 
 
-def _unready(
-    speaker: Generator, coded: Sequence[tuple[Coded, Coded]], step: Step
-) -> list[str]:
+def _unready(speaker: Generator, coded: Sequence[tuple[Coded, Coded]], step: Step) -> list[str]:
     """Why the model should be tuned on answers first, if it should.
 
     DPO moves likelihood from one answer to the other. A model to which the answers of the pairs
@@ -196,7 +194,8 @@ def _taught(
     settings = msgspec.structs.replace(
         settings, precision="bf16" if precision_of(settings) else "fp32"
     )
-    losses, shares = [settings.loss], None
+    losses: list[str] = [settings.loss]
+    shares: list[float] | None = None
     if settings.sft_weight:
         losses, shares = [settings.loss, "sft"], [1.0, settings.sft_weight]
     with kinds.without_deprecations():
@@ -234,5 +233,3 @@ def _settled(settings: Settings, rows: int) -> Settings:
         epochs=settings.epochs or rooms.epochs_for(rows, batch, FEWEST, EPOCHS),
         beta=BETA if settings.beta is None else settings.beta,
     )
-
-

@@ -38,14 +38,15 @@ def prompts(step: Step, share: float, seed: int, expecting: bool) -> Prompts:
     """
     if step.data.train is None:
         raise UserError(f"step {step.name!r} names no prompts; set data: {{train: FILE}}")
+    held: Sequence[Row]
     rows: Sequence[Row] = data.read(step.data.train, step.data.shape, step.data.columns).rows
     if step.data.test is None:
-        train, test = data.split(rows, share, seed)
+        rows, held = data.split(rows, share, seed)
     else:
-        train, test = rows, rows_of(step.data, step.data.test)
+        held = rows_of(step.data, step.data.test)
     found = Prompts(
-        asked(train, step.data.train, expecting),
-        asked(test, step.data.test or step.data.train, expecting),
+        asked(rows, step.data.train, expecting),
+        asked(held, step.data.test or step.data.train, expecting),
         step.data.test is None,
     )
     if len(found.train) + (len(found.test) if found.held_out else 0) < 2:
@@ -83,5 +84,3 @@ def asked(rows: Sequence[Row], path: str, expecting: bool) -> tuple[Asked, ...]:
             )
         seen.setdefault(text, one)
     return tuple(seen.values())
-
-

@@ -1,6 +1,5 @@
 """The step of the method `ppo`: models by role, the loop, and what it bought."""
 
-
 import msgspec
 
 from backends.alignment import (
@@ -123,5 +122,3 @@ def _settled(settings: Settings, prompt_count: int) -> Settings:
         value_learning_rate=settings.value_learning_rate or rate,
         epochs=settings.epochs or max(1.0, FEWEST * settings.rollouts / prompt_count),
     )
-
-

@@ -143,7 +143,7 @@ class Loop:
 
     def _learn(self, found: Rollout) -> None:
         """Some passes over the answers in minibatches."""
-        settings, sums, steps = self.settings, dict[str, float](), 0
+        sums, steps = dict[str, float](), 0
         for role, one in self.optimizers.items():
             for group in one.param_groups:
                 group["lr"] = self._rate(role)
@@ -217,8 +217,8 @@ class Loop:
         longer = figures["length"] / max(1.0, first["length"])
         if not 1 / settings.max_length_ratio <= longer <= settings.max_length_ratio:
             return (
-                f"reward hacking: answers of {figures['length']:.0f} tokens are {longer:.2g} times as long as "
-                f"the first {first['length']:.0f}"
+                f"reward hacking: answers of {figures['length']:.0f} tokens are {longer:.2g} times "
+                f"as long as the first {first['length']:.0f}"
             )
         if figures["reward"] < first["reward"] - SURE * first["reward_error"]:
             return f"reward {figures['reward']:.3g} is below the first {first['reward']:.3g}"
@@ -253,9 +253,7 @@ class Loop:
             self.update, self.price.coef, self.first, self.rolled_back,
             len(self.judge.left_out), {}, tuple(self.notes),
         )  # fmt: skip
-        keeping.save(
-            self.folder, state, self.parameters, self.optimizers, self.data, self.meter
-        )
+        keeping.save(self.folder, state, self.parameters, self.optimizers, self.data, self.meter)
         keeping.thin(self.folder, self.settings.save_total_limit)
 
     def _pause(self) -> None:
@@ -295,5 +293,3 @@ def precision_of(settings: Settings) -> bool:
     if wish == "auto" and precision.device() == "cpu":
         return False
     return precision.bf16(wish)
-
-

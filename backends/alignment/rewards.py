@@ -9,18 +9,31 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from backends import evaluate
 from backends.alignment import coding, scorer
 from backends.alignment.preferences import spoken
 from backends.alignment.prompts import Asked
-from backends.alignment.scorer import Scorer
+from backends.data.rows import Turns
 from backends.evaluate import executed, sandbox
 from knowledge.errors import UserError
 
 Rule = Callable[[str, str, str | None], float]
-FORMS = "step:NAME, a reward model's folder, exact, tests, format:REGEX, contains:REGEX, FILE.py:FUNCTION"  # fmt: skip  # noqa: E501
+FORMS = (
+    "step:NAME, a reward model's folder, exact, tests, format:REGEX, contains:REGEX or "
+    "FILE.py:FUNCTION"
+)
+
+
+class Scores(Protocol):
+    """A reward model, whole or as an adapter on another's base."""
+
+    def ids(self, prompt: Turns, answer: Turns, ended: bool = True) -> list[int]:
+        """The tokens of an answer to a prompt."""
+
+    def scores(self, rows: Sequence[list[int]]) -> list[float]:
+        """The reward of each row of tokens, in order."""
 
 
 class Judge:
@@ -31,7 +44,7 @@ class Judge:
         lenient: leave out what cannot be judged instead of stopping.
     """
 
-    def __init__(self, name: str, rule: Rule | None, model: Scorer | None, lenient: bool) -> None:
+    def __init__(self, name: str, rule: Rule | None, model: Scores | None, lenient: bool) -> None:
         self.name, self.rule, self.model, self.lenient = name, rule, model, lenient
         self.left_out: list[str] = []
 
@@ -49,9 +62,7 @@ class Judge:
                 for one, text, end in zip(asked, texts, ended, strict=True)
             ]
             found: list[float | None] = list(self.model.scores(rows))
-            return [
-                self._finite(one, value) for one, value in zip(asked, found, strict=True)
-            ]
+            return [self._finite(one, value) for one, value in zip(asked, found, strict=True)]
         return [self._ruled(one, text) for one, text in zip(asked, texts, strict=True)]
 
     def _ruled(self, one: Asked, text: str) -> float | None:
@@ -74,11 +85,12 @@ class Judge:
             return self._unjudged(one, f"returned {number}")
         return number
 
-    def _unjudged(self, one: Asked, what: str) -> None:
+    def _unjudged(self, one: Asked, what: str) -> float | None:
         line = f"the reward {self.name!r} {what} for an answer to {one.where}"
         if not self.lenient:
             raise UserError(f"{line}; mend it, or set bad_rewards: skip")
         self.left_out.append(line)
+        return None
 
 
 def judge(name: str, artefacts: Mapping[str, Path], lenient: bool) -> Judge:

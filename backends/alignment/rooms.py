@@ -10,10 +10,10 @@ import torch
 from backends.training.room import Kept
 
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # TRL would tell of every trainer
-from trl import DPOTrainer, GRPOTrainer, RewardTrainer, RLOOTrainer  # noqa: E402
+from trl import DPOTrainer, GRPOTrainer, RewardTrainer, RLOOTrainer
 
 
-class Drawn(torch.utils.data.Sampler):  # type: ignore[type-arg]
+class Drawn(torch.utils.data.Sampler):
     """Rows as often as they weigh, at even steps over a shuffled epoch.
 
     An epoch has as many draws as there are rows. With equal weights each row comes once; a prompt
@@ -43,7 +43,7 @@ class Drawn(torch.utils.data.Sampler):  # type: ignore[type-arg]
         yield from rows[again].tolist()
 
 
-class Anew(torch.utils.data.Sampler):  # type: ignore[type-arg]
+class Anew(torch.utils.data.Sampler):
     """TRL's order of prompts, drawn for each epoch from seed and epoch alone."""
 
     def __init__(self, make: Callable[[int], Any], seed: int) -> None:

@@ -9,7 +9,7 @@ import msgspec
 import yaml
 
 from backends.base import Context, Metric, Step, StepResult
-from backends.finetune import Tuning
+from backends.training import Training
 from backends.training.meter import Meter
 from backends.training.trainer import Trained
 from knowledge.quantities import HOUR
@@ -22,7 +22,7 @@ class Outcome(NamedTuple):
 
     metrics: dict[str, Metric]
     counts: dict[str, int]
-    settings: Tuning
+    settings: Training
     artefact: str
     notes: list[str]
 

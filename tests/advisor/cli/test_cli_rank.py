@@ -12,7 +12,11 @@ from advisor.ranking import Candidates
 from backends import data
 from knowledge.errors import UserError
 
-ASKED = [Candidates("q1", ("x", "y", "z")), Candidates("q2", ("k", "l")), Candidates("q3", ("m", "n"))]
+ASKED = [
+    Candidates("q1", ("x", "y", "z")),
+    Candidates("q2", ("k", "l")),
+    Candidates("q3", ("m", "n")),
+]
 
 
 class Typed:

@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import toys
 import torch
+import toys
 
 from backends import runner
 from backends.alignment import adapting, rejecting

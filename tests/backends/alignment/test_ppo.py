@@ -47,9 +47,7 @@ SCORES = [1.5, -0.3, 0.2]
 def losses(toy: Toy, some: Batch, held: Any) -> tuple[torch.Tensor, torch.Tensor]:
     logps = sampling.logps(toy.policy, some)
     policy, _ = ppo.policy_loss(logps, held["old"], held["gains"], some.said, CLIP)
-    value = ppo.value_loss(
-        toy.values(some), held["values"], held["returns"], some.said, VALUE_CLIP
-    )
+    value = ppo.value_loss(toy.values(some), held["values"], held["returns"], some.said, VALUE_CLIP)
     return policy, value
 
 
@@ -166,7 +164,8 @@ def test_four_updates_equal_those_of_the_slow_reference() -> None:
             (policy + value).backward()
             step.step()
     moved = max(
-        float((a - b).detach().abs().max()) for a, b in zip(before, toy.policy.parameters(), strict=True)
+        float((a - b).detach().abs().max())
+        for a, b in zip(before, toy.policy.parameters(), strict=True)
     )
     apart = max(
         float((a - b).detach().abs().max())

@@ -5,18 +5,18 @@ from typing import Any
 
 import msgspec
 import pytest
-import toys
 import torch
+import toys
 
 from backends import runner
 from backends.alignment import Settings, adapting, coding, roles, sampling, scorer
-from backends.base import Plan, Step
-from backends.base import Data
+from backends.base import Data, Plan, Step
 from backends.data.rows import Message
 from knowledge.errors import UserError
 
 FAST: dict[str, Any] = {
-    "learning_rate": 1e-3, "max_steps": 8, "micro_batch": 24, "passes": 2, "rollouts": 48, "save_steps": 2,
+    "learning_rate": 1e-3, "max_steps": 8, "micro_batch": 24, "passes": 2, "rollouts": 48,
+    "save_steps": 2,
     "precision": "fp32", "answer_tokens": 6, "samples_scored": 12, "schedule": "constant",
     "warmup": 0, "reward": f"format:{toys.LIKED}", "target_kl": 4.0,
 }  # fmt: skip
@@ -27,12 +27,10 @@ def prompts(path: Path) -> str:
 
 
 @pytest.mark.parametrize("adapter", ["none", "lora"])
-def test_a_policy_comes_to_say_what_is_rewarded(
-    taught: Path, tmp_path: Path, adapter: str
-) -> None:
+def test_a_policy_comes_to_say_what_is_rewarded(taught: Path, tmp_path: Path, adapter: str) -> None:
     rate = 2e-3 if adapter == "lora" else 1e-3
-    plan = toys.plan("ppo", taught, prompts(tmp_path / "asked.jsonl"),
-                     **{**FAST, "adapter": adapter, "learning_rate": rate, "max_steps": 8})  # fmt: skip
+    settings = {**FAST, "adapter": adapter, "learning_rate": rate}
+    plan = toys.plan("ppo", taught, prompts(tmp_path / "asked.jsonl"), **settings)
     done = runner.run(plan, tmp_path / "run").steps[0]
     assert done.metrics["reward_gain"].value > 0.3
     assert done.metrics["win_rate"].value > 0.5

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import toys
 import torch
+import toys
 
 from backends import runner
 from backends.alignment import judging, preferences, scorer
@@ -111,7 +111,7 @@ def test_draws_follow_the_weights_and_only_seed_and_epoch() -> None:
         ([{"prompt": "a", "chosen": "x", "rejected": "y"}], "compares answers to one prompt only"),
         ([{"prompt": "a", "chosen": "x", "rejected": "x"}] * 2, r"line 1: chosen and rejected are"),
         ([{"prompt": "a", "chosen": " ", "rejected": "x"}] * 2, r"line 1: answer chosen is empty"),
-        ([{"prompt": "a", "responses": ["x", "y"], "ranking": "A=B"}] * 2, "all 2 answers are tied"),
+        ([{"prompt": "a", "responses": ["x", "y"], "ranking": "A=B"}] * 2, "all 2 answers are"),
         ([{"prompt": "a", "responses": ["x", "y"], "ranking": "A>C"}] * 2, "names 'C'"),
     ],
 )  # fmt: skip
@@ -128,9 +128,7 @@ def test_bad_rows_can_be_left_out_and_are_counted(taught: Path, tmp_path: Path) 
     rows = [{"prompt": q, "chosen": "rome", "rejected": "lima"} for q in toys.questions()]
     rows.insert(2, {"prompt": "capital of peru", "chosen": "rome", "rejected": "rome"})
     path = toys.jsonl(tmp_path / "some.jsonl", rows)
-    plan = toys.plan(
-        "reward-model", taught, path, bad_rows="skip", **{**FAST, "max_steps": 2}
-    )
+    plan = toys.plan("reward-model", taught, path, bad_rows="skip", **{**FAST, "max_steps": 2})
     done = runner.run(plan, tmp_path / "run").steps[0]
     assert done.counts["skipped"] == 1
     assert any("line 3: chosen and rejected are the same text" in note for note in done.notes)

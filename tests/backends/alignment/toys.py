@@ -34,10 +34,7 @@ def taught(folder: Path, steps: int = 60) -> Path:
     longest = max(len(row.ids) for row in rows)
     ids = torch.tensor([row.ids + [0] * (longest - len(row.ids)) for row in rows])
     labels = torch.tensor(
-        [
-            [-100] * len(row.prompt) + row.answer + [-100] * (longest - len(row.ids))
-            for row in rows
-        ]
+        [[-100] * len(row.prompt) + row.answer + [-100] * (longest - len(row.ids)) for row in rows]
     )
     step = torch.optim.AdamW(model.parameters(), lr=5e-3)
     for _ in range(steps):
