@@ -39,12 +39,12 @@ WAYS: dict[str, dict[str, Any]] = {
         "learning_rate": 4e-4, "value_learning_rate": 1e-3, "kl_coef": 0.3,
         "rollouts": 96, "micro_batch": 32, "passes": 2, "max_steps": 14,
     },
-    "dpo": {"learning_rate": 5e-4, "micro_batch": 32, "epochs": 2.0, "beta": 0.1},
+    "dpo": {"learning_rate": 2e-4, "micro_batch": 32, "epochs": 2.0, "beta": 0.3},
     "grpo": {
-        "learning_rate": 4e-4, "micro_batch": 96, "generations": 8, "max_steps": 20,
+        "learning_rate": 4e-4, "micro_batch": 96, "generations": 8, "max_steps": 12, "beta": 0.15,
     },
     "rloo": {
-        "learning_rate": 4e-4, "micro_batch": 96, "generations": 8, "max_steps": 20,
+        "learning_rate": 4e-4, "micro_batch": 96, "generations": 8, "max_steps": 12, "beta": 0.15,
     },
     "rejection": {"learning_rate": 1e-3, "micro_batch": 32, "generations": 8, "epochs": 2.0},
 }  # fmt: skip

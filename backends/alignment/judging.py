@@ -13,7 +13,7 @@ import torch
 from trl import RewardConfig
 
 from backends import evaluate, weights
-from backends.alignment import Settings, adapting, checks, coding, preferences, rooms
+from backends.alignment import Settings, adapting, advice, checks, coding, preferences, rooms
 from backends.alignment.preferences import Pair, Pairs
 from backends.alignment.reinforcing import precision_of
 from backends.alignment.scorer import Scorer, load
@@ -71,6 +71,7 @@ def run(step: Step, settings: Settings, context: Context) -> StepResult:
         notes.append(f"and {len(found.skipped) - 3} more rows were left out")
     if found.held_out:
         notes.append(f"scored on the {len(found.test):,} pairs of prompts held out of the file")
+    notes += advice.too_few(step.method, len(found.train))
     notes += results.training_notes(trained, "loss")
     counts = {
         "pairs": len(found.train),

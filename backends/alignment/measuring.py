@@ -58,6 +58,7 @@ def compared(
     start: Generator,
     tuned: Generator,
     judges: Rewarded | None,
+    settings: Settings,
     context: Context,
 ) -> dict[str, Metric]:
     """The figures of a model beside those of its start; both answers go to `answers.jsonl`.
@@ -81,9 +82,11 @@ def compared(
         found[f"ended_{name}"] = evaluate.share(
             sum(sample.ended for sample in one.samples), len(one.samples)
         )
-        found[f"perplexity_{name}"] = _perplexity(start, one.samples)
-    nats = _logps(tuned, after.samples) - _logps(start, after.samples)
-    found["kl"] = evaluate.mean(nats.tolist())
+        nats = -float(_logps(start, one.samples, settings).sum())
+        tokens = sum(len(sample.answer) for sample in one.samples)
+        found[f"perplexity_{name}"] = Metric(math.exp(min(nats / max(1, tokens), 700.0)), n=tokens)
+    gained = _logps(tuned, after.samples, settings) - _logps(start, after.samples, settings)
+    found["kl"] = evaluate.mean(gained.tolist())
     _list(context, before, after, told)
     return found
 
@@ -137,18 +140,16 @@ def _wins(before: Sequence[float | None], after: Sequence[float | None]) -> Metr
     )
 
 
-def _logps(speaker: Generator, samples: Sequence[Sample]) -> torch.Tensor:
+def _logps(speaker: Generator, samples: Sequence[Sample], settings: Settings) -> torch.Tensor:
     """The log-probability of each answer [B]."""
     place = next(speaker.model.parameters()).device
     return sampling.summed(
-        lambda some: sampling.logps(speaker.model, some), samples, speaker.pad, place
+        lambda some: sampling.logps(speaker.model, some),
+        samples,
+        speaker.pad,
+        place,
+        settings.micro_batch,
     )
-
-
-def _perplexity(start: Generator, samples: Sequence[Sample]) -> Metric:
-    tokens = sum(len(sample.answer) for sample in samples)
-    nats = -float(_logps(start, samples).sum()) / max(1, tokens)
-    return Metric(math.exp(min(nats, 700.0)), n=tokens)
 
 
 def _list(

@@ -12,6 +12,7 @@ from backends import evaluate
 from backends.alignment import (
     Settings,
     adapting,
+    advice,
     checks,
     coding,
     judging,
@@ -73,22 +74,23 @@ def run(step: Step, settings: Settings, context: Context) -> StepResult:
         start, plain = adapting.writer(step, settings, context)
         speaker = adapting.speaker(start)
         coded = [_coded(start, pair) for pair in told]
-        notes = _unready(speaker, coded, step)
+        notes = _unready(speaker, coded, step, settings.micro_batch)
         before = measuring.answers(speaker, held, settings, context, seed, "answering before")
         trained, model = _taught(start, coded, told, settings, context, meter)
         artefact = adapting.write(model, start, settings, context.folder)
         del model
     tuned = adapting.load(context.folder)
     first = adapting.speaker(adapting.writer(step, settings, context)[0])
-    metrics = margins(first, tuned, found.test, float(settings.beta or BETA))
+    metrics = margins(first, tuned, found.test, float(settings.beta or BETA), settings.micro_batch)
     if before.samples:
         judges = None if settings.reward is None else rewards.judges(settings, context.artefacts)
         after = measuring.answers(tuned, held, settings, context, seed, "answering after")
-        metrics |= measuring.compared(before, after, first, tuned, judges, context)
+        metrics |= measuring.compared(before, after, first, tuned, judges, settings, context)
     notes += measuring.notes(metrics, settings)
     notes += [*found.skipped[:3], *checks.notes(checks.checked(found.train))]
     if plain:
         notes.append("the tokenizer had no chat template; a plain one is saved with it")
+    notes += advice.too_few(step.method, len(found.train))
     notes += results.training_notes(trained, "loss")
     counts = {
         "pairs": len(found.train),
@@ -103,7 +105,7 @@ def run(step: Step, settings: Settings, context: Context) -> StepResult:
 
 
 def margins(
-    start: Generator, tuned: Generator, test: Sequence[Pair], beta: float
+    start: Generator, tuned: Generator, test: Sequence[Pair], beta: float, at_once: int
 ) -> dict[str, Metric]:
     """How the implicit reward, beta times what log-probability was gained, tells pairs apart."""
     decided = [pair for pair in test if not pair.tie]
@@ -117,7 +119,7 @@ def margins(
             coding.coded(tuned.tokenizer, pair.prompt, pair.rejected, tuned.max_length),
         )
     ]
-    gained = beta * (_logps(tuned, sides) - _logps(start, sides))
+    gained = beta * (_logps(tuned, sides, at_once) - _logps(start, sides, at_once))
     chosen, rejected = gained[::2].tolist(), gained[1::2].tolist()
     between = [a - b for a, b in zip(chosen, rejected, strict=True)]
     return {
@@ -130,10 +132,10 @@ def margins(
     }
 
 
-def _logps(speaker: Generator, samples: Sequence[Sample]) -> torch.Tensor:
+def _logps(speaker: Generator, samples: Sequence[Sample], at_once: int) -> torch.Tensor:
     place = next(speaker.model.parameters()).device
     return sampling.summed(
-        lambda some: sampling.logps(speaker.model, some), samples, speaker.pad, place
+        lambda some: sampling.logps(speaker.model, some), samples, speaker.pad, place, at_once
     )
 
 
@@ -152,7 +154,9 @@ def _coded(start: Base, pair: Pair) -> tuple[Coded, Coded]:
     return one._replace(prompt=one.prompt[-shared:]), other._replace(prompt=other.prompt[-shared:])
 
 
-def _unready(speaker: Generator, coded: Sequence[tuple[Coded, Coded]], step: Step) -> list[str]:
+def _unready(
+    speaker: Generator, coded: Sequence[tuple[Coded, Coded]], step: Step, at_once: int
+) -> list[str]:
     """Why the model should be tuned on answers first, if it should.
 
     DPO moves likelihood from one answer to the other. A model to which the answers of the pairs
@@ -165,13 +169,14 @@ def _unready(speaker: Generator, coded: Sequence[tuple[Coded, Coded]], step: Ste
     for token in tokens:
         counts[token] = counts.get(token, 0) + 1
     frequent = -sum(n * math.log(n / len(tokens)) for n in counts.values()) / len(tokens)
-    nats = -float(_logps(speaker, some).sum()) / len(tokens)
+    nats = -float(_logps(speaker, some, at_once).sum()) / len(tokens)
     if nats < frequent:
         return []
     return [
         f"fine-tune on answers first: to {step.model!r} a token of these answers costs "
         f"{nats:.2f} nats, more than the {frequent:.2f} of its mere frequency, so it has not "
-        "learnt to write such answers, and DPO only moves likelihood between them"
+        "learnt to write such answers, and DPO only moves likelihood between them. "
+        f"{advice.examples_first()}"
     ]
 
 

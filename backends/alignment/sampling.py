@@ -120,14 +120,18 @@ def logps(model: Any, some: Batch, temperature: float = 1.0) -> torch.Tensor:
 
 
 def summed(
-    score: Callable[[Batch], torch.Tensor], samples: Sequence[Sample], pad: int, place: Any
+    score: Callable[[Batch], torch.Tensor],
+    samples: Sequence[Sample],
+    pad: int,
+    place: Any,
+    at_once: int,
 ) -> torch.Tensor:
     """For each sample what a score of its tokens sums to [B], without gradients."""
     found = torch.zeros(len(samples), dtype=torch.float64)
     order = sorted(range(len(samples)), key=lambda n: -len(samples[n].prompt + samples[n].answer))
     with torch.no_grad():
-        for start in range(0, len(order), AT_ONCE):
-            which = order[start : start + AT_ONCE]
+        for start in range(0, len(order), at_once):
+            which = order[start : start + at_once]
             tokens = score(batch([samples[n] for n in which], pad, place))
             found[which] = tokens.sum(-1).double().cpu()
     return found

@@ -46,6 +46,9 @@ def test_a_model_that_cannot_write_such_answers_is_warned_about(tmp_path: Path) 
     plan = toys.plan("dpo", base, pairs, **{**FAST, "max_steps": 2, "samples_scored": 0})
     done = runner.run(plan, tmp_path / "run").steps[0]
     assert any("fine-tune on answers first" in note for note in done.notes)
+    assert any(
+        "Too few preference pairs" in note and "1,000 or more" in note for note in done.notes
+    )
     assert "kl" not in done.metrics and math.isfinite(done.metrics["reward_margin"].value)
 
 
