@@ -12,7 +12,6 @@ import json
 import random
 import weakref
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +19,18 @@ import torch
 from tokenizers import ByteLevelBPETokenizer
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from advisor.estimates import estimate
 from advisor.job import settled
 from backends import runner
-from backends.alignment import reinforcing, rollouts, sampling
+from backends.alignment import coding, reinforcing, rollouts, sampling
 from backends.base import Data, Plan, Step
+from backends.data.rows import Message
 from backends.training import silence
 
 ROWS, ANSWER, GROUP = 8, 32, 8
+VOCABULARY = 32_768  # TRL takes logits in tiles of so many columns, however few there are
 WORDS = ["sun", "rain", "wind", "snow", "hail", "mist", "storm", "cloud"]
 
 
@@ -80,7 +81,7 @@ class Counted(TorchDispatchMode):
 
 
 def model_folder(folder: Path) -> Path:
-    """A decoder of 1.3 million random parameters."""
+    """A decoder of nine million random parameters, most of them its vocabulary's."""
     raw = ByteLevelBPETokenizer()
     raw.train_from_iterator([" ".join(WORDS)] * 4, vocab_size=300, special_tokens=["<pad>", "</s>"])
     tokenizer = PreTrainedTokenizerFast(
@@ -92,7 +93,7 @@ def model_folder(folder: Path) -> Path:
     )
     torch.manual_seed(0)
     config = LlamaConfig(
-        vocab_size=2000, hidden_size=128, intermediate_size=384, num_hidden_layers=4,
+        vocab_size=VOCABULARY, hidden_size=128, intermediate_size=384, num_hidden_layers=4,
         num_attention_heads=4, num_key_value_heads=4, max_position_embeddings=128,
         tie_word_embeddings=False, bos_token_id=None, eos_token_id=1, pad_token_id=0,
     )  # fmt: skip
@@ -137,16 +138,25 @@ def measured(out: Path, model: Path, method: str, adapter: str) -> tuple[Counted
     reinforcing.rollout = counted.within("scoring", usual[1])
     reinforcing.Loop._learn = counted.within("training", usual[2])
     try:
-        with counted_context(counted):
+        with counted:
             runner.run(Plan("memory", (step,), seed=1), out / f"{method}-{adapter}")
     finally:
         sampling.drawn, reinforcing.rollout, reinforcing.Loop._learn = usual
-    return counted, 28 + 1 + ANSWER, ANSWER
+    return counted, longest(model, rows, method), ANSWER
 
 
-def counted_context(counted: Counted) -> AbstractContextManager[Any]:
-    """Count inside."""
-    return counted
+def longest(model: Path, rows: list[dict[str, str]], method: str) -> int:
+    """The tokens of the longest sequence that a method sees of some rows."""
+    tokenizer: Any = AutoTokenizer.from_pretrained(model)
+    found = []
+    for row in rows:
+        asked = (Message("user", row["prompt"]),)
+        if method in ("ppo", "grpo"):
+            found.append(len(coding.prompt_ids(tokenizer, asked, 128)) + ANSWER)
+            continue
+        for side in ("chosen", "rejected"):
+            found.append(len(coding.coded(tokenizer, asked, coding.spoken(row[side]), 128).ids))
+    return max(found)
 
 
 def foretold(model: Path, method: str, adapter: str, tokens: int, answer: int) -> Any:
