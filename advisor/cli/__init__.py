@@ -24,6 +24,7 @@ COMMANDS = {
     "predict": ("use", "Ask a finished run: a label, or an answer with citations."),
     "serve": ("serve", "Serve a finished run over HTTP, with an OpenAI-compatible face."),
     "update": ("update", "Bring an index up to date with its documents, once or as they change."),
+    "rank": ("rank", "Rank answers by hand: preferences to learn from."),
     "evaluate": ("use", "Measure a finished run on other data, with intervals."),
     "calibrate": ("calibrate", "Predicted against measured in your own runs; corrects estimates."),
     "validate": ("validate", "Hold the predictions against published measurements."),

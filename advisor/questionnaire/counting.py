@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from advisor.profile import Profile
 from backends import data
-from backends.data import Judged, Labelled, Preference, Ranking, Text
+from backends.data import Judged, Labelled, Preference, Ranking, Rated, Text
 from backends.data.languages import language_of
 from backends.data.sensitive import sensitive
 
@@ -83,7 +83,7 @@ def _rows(path: str, _changed: float) -> dict[str, Any]:
     rows = data.read(path).rows
     seen = _seen([data.input_text(row) for row in rows])
     kind = type(rows[0]) if rows else Text
-    if kind in (Preference, Ranking, Judged):
+    if kind in (Preference, Ranking, Judged, Rated):
         return {"preference_pairs": len(rows), **seen}
     if kind is Text:
         characters = sum(len(row.text) for row in rows if isinstance(row, Text))

@@ -9,6 +9,7 @@ from backends.data.documents import Skipped, documents
 from backends.data.formats import Document
 from backends.data.report import Quantiles, Report, quantiles, rendered, report
 from backends.data.rows import (
+    COMPARED,
     Completion,
     Judged,
     Labelled,
@@ -16,6 +17,7 @@ from backends.data.rows import (
     Messages,
     Preference,
     Ranking,
+    Rated,
     Row,
     Span,
     Tagged,
@@ -27,6 +29,7 @@ from backends.data.rows import (
 from backends.data.splits import split
 
 __all__ = [
+    "COMPARED",
     "Completion",
     "Dataset",
     "Document",
@@ -37,6 +40,7 @@ __all__ = [
     "Preference",
     "Quantiles",
     "Ranking",
+    "Rated",
     "Report",
     "Row",
     "Skipped",

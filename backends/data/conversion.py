@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NoReturn
 
 from backends.data.files import Record
+from backends.data.rankings import places
 from backends.data.rows import (
     Completion,
     Judged,
@@ -12,11 +13,13 @@ from backends.data.rows import (
     Messages,
     Preference,
     Ranking,
+    Rated,
     Row,
     Tagged,
     Text,
     Turns,
 )
+from backends.data.shapes import number
 from backends.data.tags import of_tags, of_values
 from backends.data.turns import BadCell, plain_text, prompt_side, turns
 
@@ -185,22 +188,22 @@ def _preference(cells: _Cells) -> Iterator[Row]:
     if isinstance(chosen, str):
         given = cells.text_or_nothing("input") if prompt is not cells.raw("input") else ""
         asked = cells.text("prompt") + (f"\n{given}" if given.strip() else "")
-        yield Preference(asked, chosen, rejected, cells.line)
+        yield Preference(asked, chosen, rejected, cells.line, _annotator(cells))
         return
     if prompt is None:
         before = _shared(chosen, rejected)
         if not 0 < before < min(len(chosen), len(rejected)):
             cells.fault("prompt", "is missing, and the two answers share no beginning")
-        yield Preference(chosen[:before], chosen[before:], rejected[before:], cells.line)
+        sides = chosen[:before], chosen[before:], rejected[before:]
+        yield Preference(*sides, cells.line, _annotator(cells))
         return
     asked_turns: Turns | str = cells.read("prompt", prompt_side)
     if isinstance(asked_turns, str):
         asked_turns = (Message("user", asked_turns),)
     if system := cells.text_or_nothing("system"):
         asked_turns = (Message("system", system), *asked_turns)
-    yield Preference(
-        asked_turns, _after(asked_turns, chosen), _after(asked_turns, rejected), cells.line
-    )
+    sides = asked_turns, _after(asked_turns, chosen), _after(asked_turns, rejected)
+    yield Preference(*sides, cells.line, _annotator(cells))
 
 
 def _shared(one: Turns, other: Turns) -> int:
@@ -219,18 +222,43 @@ def _ranking(cells: _Cells) -> Iterator[Row]:
     if not isinstance(responses, list) or len(responses) < 2:
         cells.fault("responses", "is no list of two or more answers")
     ranking = cells.raw("ranking")
+    if isinstance(ranking, str):
+        ranking = cells.read("ranking", lambda told: _places(told, len(responses)))
     whole = isinstance(ranking, list) and all(type(rank) is int for rank in ranking)
     if not whole or len(ranking) != len(responses):
-        cells.fault("ranking", f"is no list of {len(responses)} whole numbers")
+        needed = f"is no list of {len(responses)} whole numbers, and no order such as B>A=C"
+        cells.fault("ranking", needed)
     answers = tuple(cells.read("responses", lambda many: [plain_text(one) for one in many]))
-    yield Ranking(cells.text("prompt"), answers, tuple(ranking), cells.line)
+    yield Ranking(cells.text("prompt"), answers, tuple(ranking), cells.line, _annotator(cells))
+
+
+def _places(told: str, answers: int) -> list[int]:
+    try:
+        return list(places(told, answers))
+    except ValueError as error:
+        raise BadCell(str(error)) from None
 
 
 def _judged(cells: _Cells) -> Iterator[Row]:
     good = str(cells.raw("good")).lower()
-    if good not in ("true", "false", "1", "0"):
+    if good not in ("true", "false", "1", "0", "up", "down"):
         cells.fault("good", f"is {good[:20]!r}; true or false is needed")
-    yield Judged(cells.text("prompt"), cells.text("completion"), good in ("true", "1"), cells.line)
+    up = good in ("true", "1", "up")
+    yield Judged(cells.text("prompt"), cells.text("completion"), up, cells.line, _annotator(cells))
+
+
+def _rated(cells: _Cells) -> Iterator[Row]:
+    rating = number(cells.raw("rating"))
+    if rating is None:
+        cells.fault("rating", f"is {str(cells.raw('rating'))[:20]!r}; a number is needed")
+    yield Rated(
+        cells.text("prompt"), cells.text("completion"), rating, cells.line, _annotator(cells)
+    )
+
+
+def _annotator(cells: _Cells) -> str | None:
+    value = cells.raw("annotator")
+    return None if value in (None, "") else str(value)
 
 
 _CONVERSIONS: dict[str, Callable[[_Cells], Iterator[Row]]] = {
@@ -246,4 +274,5 @@ _CONVERSIONS: dict[str, Callable[[_Cells], Iterator[Row]]] = {
     "preference": _preference,
     "ranking": _ranking,
     "kto": _judged,
+    "rating": _rated,
 }

@@ -41,22 +41,29 @@ class Dataset(msgspec.Struct, frozen=True):
 
 
 def read(
-    path: str | Path, shape: str | None = None, columns: Mapping[str, str] | None = None
+    path: str | Path,
+    shape: str | None = None,
+    columns: Mapping[str, str] | None = None,
+    skipped: list[str] | None = None,
 ) -> Dataset:
     """The dataset in a JSONL, JSON, CSV, TSV or Parquet file.
 
     Args:
         shape: a name of `backends.data.shapes`; found by the columns' names if None.
         columns: column by role (`{"text": "utterance"}`), for names that are not the usual ones.
+        skipped: rows that cannot be used are left out and named here, each with its reason.
     Raises:
         UserError: the file or rows of it cannot be used; file, row and column are named.
     """
-    shape_id, roles, rows = stream(path, shape, columns)
+    shape_id, roles, rows = stream(path, shape, columns, skipped)
     return Dataset(Path(path), shape_id, tuple(rows), roles)
 
 
 def stream(
-    path: str | Path, shape: str | None = None, columns: Mapping[str, str] | None = None
+    path: str | Path,
+    shape: str | None = None,
+    columns: Mapping[str, str] | None = None,
+    skipped: list[str] | None = None,
 ) -> tuple[str, dict[str, str], Iterator[Row]]:
     """The shape of a file, which column plays which role, and its rows one at a time.
 
@@ -73,7 +80,7 @@ def stream(
     else:
         found = shape_named(shape)
         roles = forced(path.name, found, example, chosen)
-    return found.id, roles, _rows(path, found.id, chain(ahead, raw), roles)
+    return found.id, roles, _rows(path, found.id, chain(ahead, raw), roles, skipped)
 
 
 def groups(path: str | Path, column: str | None) -> dict[int, str]:
@@ -114,7 +121,11 @@ def _present(file: str, columns: Mapping[str, str], example: Mapping[str, Any]) 
 
 
 def _rows(
-    path: Path, shape: str, stream: Iterator[Record], columns: Mapping[str, str]
+    path: Path,
+    shape: str,
+    stream: Iterator[Record],
+    columns: Mapping[str, str],
+    skipped: list[str] | None,
 ) -> Iterator[Row]:
     """The rows of a stream.
 
@@ -128,6 +139,9 @@ def _rows(
         try:
             yield from converted(shape, record, columns)
         except Fault as fault:
+            if skipped is not None:
+                skipped.append(f"{record.place}: {fault.column!r} {fault.what}")
+                continue
             faults.setdefault((fault.column, fault.what), []).append(record.place)
     if faults:
         raise UserError(_told(path.name, faults, total))

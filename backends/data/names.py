@@ -29,7 +29,9 @@ CHOSEN = ("chosen", "preferred", "accepted")
 REJECTED = ("rejected", "dispreferred")
 RESPONSES = ("responses", "completions", "candidates")
 RANKING = ("ranking", "rankings", "ranks", "rank")
-GOOD = ("label", "kto_tag", "good")
+GOOD = ("label", "kto_tag", "good", "thumb", "thumbs")
+RATING = ("rating", "stars")
+ANNOTATOR = ("annotator", "annotator_id", "rater", "worker", "worker_id", "labeler", "labeller")
 
 ROLES = {
     "user": "user",
@@ -56,6 +58,6 @@ def plain(name: str) -> str:
 
 KNOWN_COLUMNS = frozenset(
     TEXT + LABEL + PROMPT + COMPLETION + HISTORY + SYSTEM + TOOLS + OUTPUT + INSTANCES
-    + MESSAGES + CONVERSATIONS + CHOSEN + REJECTED + RESPONSES + RANKING + GOOD + TOKENS + TAGS
-    + SPANS + ("id",)
+    + MESSAGES + CONVERSATIONS + CHOSEN + REJECTED + RESPONSES + RANKING + GOOD + RATING + TOKENS
+    + TAGS + SPANS + ("id",)
 )  # fmt: skip

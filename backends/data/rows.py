@@ -85,6 +85,7 @@ class Preference(msgspec.Struct, frozen=True):
     chosen: str | Turns
     rejected: str | Turns
     line: int
+    annotator: str | None = None
 
 
 class Ranking(msgspec.Struct, frozen=True):
@@ -94,18 +95,34 @@ class Ranking(msgspec.Struct, frozen=True):
     responses: tuple[str, ...]
     ranking: tuple[int, ...]
     line: int
+    annotator: str | None = None
 
 
 class Judged(msgspec.Struct, frozen=True):
-    """A prompt with one answer that was found good or not (KTO)."""
+    """A prompt with one answer that was found good or not (KTO): a thumb up or down."""
 
     prompt: str
     completion: str
     good: bool
     line: int
+    annotator: str | None = None
 
 
-Row: TypeAlias = Text | Labelled | Tagged | Completion | Messages | Preference | Ranking | Judged
+class Rated(msgspec.Struct, frozen=True):
+    """A prompt with one answer and a number for how good it is: more is better."""
+
+    prompt: str
+    completion: str
+    rating: float
+    line: int
+    annotator: str | None = None
+
+
+Row: TypeAlias = (
+    Text | Labelled | Tagged | Completion | Messages | Preference | Ranking | Judged | Rated
+)
+
+COMPARED = (Preference, Ranking, Rated, Judged)  # rows that say which answers are better
 
 
 def input_text(row: Row) -> str:
@@ -123,7 +140,7 @@ def target_text(row: Row) -> str | None:
         return row.label
     if isinstance(row, Tagged):
         return row.found()
-    if isinstance(row, Completion | Judged):
+    if isinstance(row, Completion | Judged | Rated):
         return row.completion
     if isinstance(row, Messages):
         return row.exchange()[1]

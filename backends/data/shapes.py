@@ -1,6 +1,7 @@
 """The shapes of training data: which columns make one, found by the names people use."""
 
 from collections.abc import Iterable, Mapping
+from math import isfinite
 
 import msgspec
 
@@ -56,6 +57,7 @@ SHAPES = {
             "ranking",
             "prompt,responses,ranking",
             {"prompt": names.PROMPT, "responses": names.RESPONSES, "ranking": names.RANKING},
+            {"annotator": names.ANNOTATOR},
         ),
         Shape(
             "preference",
@@ -65,6 +67,7 @@ SHAPES = {
                 "prompt": (*names.PROMPT, *names.CONVERSATIONS, *names.MESSAGES),
                 "input": names.INPUT,
                 "system": names.SYSTEM,
+                "annotator": names.ANNOTATOR,
             },
             ("dpo", "orpo", "reward"),
         ),
@@ -72,7 +75,15 @@ SHAPES = {
             "kto",
             "prompt,completion,label (true or false)",
             {"prompt": names.PROMPT, "completion": names.COMPLETION, "good": names.GOOD},
-            aliases=("judged", "unpaired preference"),
+            {"annotator": names.ANNOTATOR},
+            ("judged", "thumbs", "unpaired preference"),
+        ),
+        Shape(
+            "rating",
+            "prompt,completion,rating (a number)",
+            {"prompt": names.PROMPT, "completion": names.COMPLETION, "rating": names.RATING},
+            {"annotator": names.ANNOTATOR},
+            ("rated", "ratings", "scores"),
         ),
         Shape(
             "messages",
@@ -207,8 +218,21 @@ def _fits(shape: Shape, columns: Mapping[str, str], example: Mapping[str, object
         return isinstance(example[columns["messages"]], list | str)
     if shape.id == "kto":
         value = example[columns["good"]]
-        return isinstance(value, bool) or str(value).lower() in ("true", "false")
+        return isinstance(value, bool) or str(value).lower() in ("true", "false", "up", "down")
+    if shape.id == "rating":
+        return number(example[columns["rating"]]) is not None
     return True
+
+
+def number(value: object) -> float | None:
+    """A cell as a finite number, or None where it is none."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        found = float(value)
+    except ValueError:
+        return None
+    return found if isfinite(found) else None
 
 
 def _known() -> str:

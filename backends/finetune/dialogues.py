@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 
 import jinja2
 
-from backends.data import Completion, Messages, Row
+from backends.data import Completion, Messages, Preference, Ranking, Row
 from backends.data.rows import Message
 from backends.training.batches import IGNORED
 from knowledge.errors import UserError
@@ -74,6 +74,8 @@ def templated(tokenizer: Any) -> bool:
 def conversation(row: Row) -> Talk:
     """A row as turns; a prompt with its completion is one of the user's and one answer.
 
+    Of answers that people compared the best one is learnt.
+
     Raises:
         UserError: the row is neither.
     """
@@ -84,6 +86,22 @@ def conversation(row: Row) -> Talk:
         ]
     if isinstance(row, Messages):
         return [_turn(turn) for turn in row.messages]
+    if isinstance(row, Ranking):
+        return [
+            {"role": "user", "content": row.prompt},
+            {"role": "assistant", "content": row.responses[row.ranking.index(min(row.ranking))]},
+        ]
+    if isinstance(row, Preference):
+        sides = [(row.prompt, "user"), (row.chosen, "assistant")]
+        return [
+            turn
+            for said, role in sides
+            for turn in (
+                [{"role": role, "content": said}]
+                if isinstance(said, str)
+                else [_turn(one) for one in said]
+            )
+        ]
     raise UserError(
         f"line {row.line} is a {type(row).__name__.lower()}; answering is learnt from "
         "prompt,completion, instruction,input,output or messages"

@@ -11,7 +11,7 @@ from transformers import AutoTokenizer
 
 from backends import data, evaluate, weights
 from backends.base import Context, Data, Metric, Step, StepResult
-from backends.data import Completion, Messages, Row, Text, target_text
+from backends.data import Completion, Messages, Preference, Ranking, Row, Text, target_text
 from backends.finetune import Tuning, before, dialogues, generators, results, tuned
 from backends.finetune.before import Before
 from backends.finetune.dialogues import Dialogues
@@ -22,6 +22,8 @@ from backends.training import batches, silence, trainer
 from backends.training.meter import Meter
 from backends.training.trainer import Lesson, Trained
 from knowledge.errors import UserError
+
+ANSWERED = Completion | Messages | Preference | Ranking
 
 
 class Corpus(NamedTuple):
@@ -307,7 +309,7 @@ def _split(
 
 def _rows(where: Data, path: str) -> Sequence[Row]:
     found = data.read(path, where.shape, where.columns)
-    if not all(isinstance(row, Completion | Messages) for row in found.rows):
+    if not all(isinstance(row, ANSWERED) for row in found.rows):
         wrong = "plain texts" if isinstance(found.rows[0], Text) else f"the shape {found.shape!r}"
         raise UserError(
             f"{Path(path).name} holds {wrong}; answering is learnt from prompt,completion, "

@@ -5,7 +5,7 @@ classifiers were measured on banking77 with MiniLM.
 """
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -91,6 +91,45 @@ def placed(method: str, settings: Settings) -> Bottleneck | None:
     )
 
 
+def targets(named: str | Sequence[str]) -> str | list[str]:
+    """The targets of LoRA as PEFT takes them: `all-linear`, or the names of matrices."""
+    if isinstance(named, str):
+        if named == INCLUDE_LINEAR_LAYERS_SHORTHAND:
+            return named
+        return [name.strip() for name in named.split(",") if name.strip()]
+    return list(named)
+
+
+def whole_modules(base: Base) -> list[str] | None:
+    """The modules that learn in full: those whose parameters no one has trained yet.
+
+    The topmost module below the encoder is named ("classifier", "pooler"), so that its name
+    means the same module when PEFT looks for it.
+    """
+    encoder = f"{base.model.base_model_prefix}."
+    return sorted({name.removeprefix(encoder).partition(".")[0] for name in base.new}) or None
+
+
+def with_adapter(base: Base, config: PeftConfig, targets: Any) -> Any:
+    """The base with an adapter of PEFT.
+
+    Raises:
+        UserError: no module has the name of a target.
+    """
+    try:
+        return get_peft_model(base.model, config, low_cpu_mem_usage=_is_meta(base.model))
+    except ValueError as error:
+        linear = {
+            name.rpartition(".")[2]
+            for name, module in base.model.named_modules()
+            if isinstance(module, torch.nn.Linear)
+        }
+        raise UserError(
+            f"targets {targets!r}: {' '.join(str(error).split())[:120]}; "
+            f"{base.name!r} has {', '.join(sorted(linear))}"
+        ) from error
+
+
 @contextmanager
 def without_deprecations() -> Iterator[None]:
     """PEFT 0.21 asks transformers 5.23 by a name that is on its way out; no user can mend it."""
@@ -105,14 +144,14 @@ def _lora(base: Base, settings: Settings) -> Any:
         r=settings.rank,
         lora_alpha=settings.alpha or 2 * settings.rank,
         lora_dropout=settings.dropout,
-        target_modules=_targets(settings),
+        target_modules=targets(settings.targets),
         use_rslora=settings.rslora,
         use_dora=settings.dora,
-        modules_to_save=_whole_modules(base),
+        modules_to_save=whole_modules(base),
         # PEFT leaves the head of texts' classifiers out of all-linear, but not that of tokens'.
         exclude_modules=list(TAG_HEADS) if base.task == TAG else None,
     )
-    return _with(base, config, settings.targets)
+    return with_adapter(base, config, settings.targets)
 
 
 def _dora(base: Base, settings: Settings) -> Any:
@@ -125,9 +164,9 @@ def _ia3(base: Base, settings: Settings) -> Any:
         task_type=base.task,
         target_modules=targets,
         feedforward_modules=inner,
-        modules_to_save=_whole_modules(base),
+        modules_to_save=whole_modules(base),
     )
-    return _with(base, config, "those PEFT knows for the model")
+    return with_adapter(base, config, "those PEFT knows for the model")
 
 
 def _scaled(base: Base) -> tuple[list[str] | None, list[str] | None]:
@@ -160,9 +199,9 @@ def _soft(kind: Callable[..., PeftConfig]) -> Callable[[Base, Settings], Any]:
         config = kind(
             task_type=base.task,
             num_virtual_tokens=settings.tokens,
-            modules_to_save=_whole_modules(base),
+            modules_to_save=whole_modules(base),
         )
-        model = _with(base, config, "none")
+        model = with_adapter(base, config, "none")
         _start_from_words(model, base)
         return model
 
@@ -198,42 +237,8 @@ def _start_from_words(model: Any, base: Base) -> None:
         vectors.copy_(words[picked])
 
 
-def _with(base: Base, config: PeftConfig, targets: Any) -> Any:
-    try:
-        return get_peft_model(base.model, config, low_cpu_mem_usage=_is_meta(base.model))
-    except ValueError as error:
-        linear = {
-            name.rpartition(".")[2]
-            for name, module in base.model.named_modules()
-            if isinstance(module, torch.nn.Linear)
-        }
-        raise UserError(
-            f"targets {targets!r}: {' '.join(str(error).split())[:120]}; "
-            f"{base.name!r} has {', '.join(sorted(linear))}"
-        ) from error
-
-
 def _is_meta(model: Any) -> bool:
     return bool(next(model.parameters()).is_meta)
-
-
-def _targets(settings: Settings) -> str | list[str]:
-    targets = settings.targets
-    if isinstance(targets, str):
-        if targets == INCLUDE_LINEAR_LAYERS_SHORTHAND:
-            return targets
-        return [name.strip() for name in targets.split(",") if name.strip()]
-    return list(targets)
-
-
-def _whole_modules(base: Base) -> list[str] | None:
-    """The modules that learn in full: those whose parameters no one has trained yet.
-
-    The topmost module below the encoder is named ("classifier", "pooler"), so that its name
-    means the same module when PEFT looks for it.
-    """
-    encoder = f"{base.model.base_model_prefix}."
-    return sorted({name.removeprefix(encoder).partition(".")[0] for name in base.new}) or None
 
 
 _BOTTLENECKS: Mapping[str, Bottleneck] = {

@@ -1,5 +1,8 @@
 """Plans made from recommendations: complete, priced, and refused where data is missing."""
 
+import json
+
+import msgspec
 import pytest
 
 from advisor import plan as planning
@@ -108,3 +111,53 @@ def test_a_model_from_scratch_is_sized_by_the_text_and_learns_what_was_curated(t
     assert settings.parameters is not None
     # Read four times at most, the text suffices for twenty tokens for each parameter.
     assert 20 * settings.parameters <= 1.05 * 4 * 2e9
+
+
+def aligned(tmp_path, methods: tuple[str, ...], rows: list[dict[str, object]], **answers) -> Plan:
+    file = tmp_path / "data.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    profile = filled(settled({"task_type": "generate", "gap": "preference", "privacy": "on-prem",
+                              "hardware": "1x24GB", "expertise": "ml", "data": str(file),
+                              **answers}))  # fmt: skip
+    some = recommend(profile).options[0]  # what is advised is tested elsewhere
+    return planning.plan(
+        profile, msgspec.structs.replace(some, methods=methods, model="llama-3.2-1b")
+    )
+
+
+RANKED = [
+    {"prompt": f"question {n}", "responses": ["a b", "c", "d"], "ranking": "A>B=C"}
+    for n in range(40)
+]
+
+
+def test_rankings_to_a_reward_to_a_policy_are_one_plan(tmp_path) -> None:
+    plan = aligned(
+        tmp_path, ("lora", "reward-model", "ppo"), RANKED, preference_pairs=20_000,
+        verifiable_reward=False,
+    )  # fmt: skip
+    tune, reward, align = plan.steps
+    assert tune.settings["merge"] is True
+    assert reward.model == align.model == "step:tune"
+    assert align.settings["reward"] == "step:reward"
+    for step in plan.steps:
+        load(step.method).settled(step)
+        assert step.predicted.memory_gib is not None
+
+
+def test_pairs_go_straight_into_the_model(tmp_path) -> None:
+    rows = [{"prompt": f"q{n}", "chosen": "a", "rejected": "b"} for n in range(40)]
+    plan = aligned(tmp_path, ("dpo",), rows, preference_pairs=3000)
+    (step,) = plan.steps
+    assert (step.method, step.name) == ("dpo", "align")
+    assert load("dpo").settled(step).micro_batch == 8
+    with pytest.raises(UserError, match="compares no answers"):
+        aligned(tmp_path, ("dpo",), [{"prompt": "a", "completion": "b"}] * 3)
+
+
+def test_a_reward_that_can_be_checked_needs_no_reward_model(tmp_path) -> None:
+    rows = [{"prompt": f"2 + {n}", "completion": str(2 + n)} for n in range(40)]
+    plan = aligned(tmp_path, ("grpo",), rows, task_type="reason", verifiable_reward=True)
+    (step,) = plan.steps
+    assert step.settings["reward"] == "exact" and step.settings["generations"] == 8
+    load("grpo").settled(step)

@@ -1,0 +1,172 @@
+"""What an answer is rewarded for: a reward model's score, or a rule that can be checked.
+
+A rule is a function of prompt, answer and what was expected. One that raises or returns no
+number names the row in one line; it stops the run, or the answer is left out and counted.
+"""
+
+import importlib.util
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+from backends import evaluate
+from backends.alignment import coding, scorer
+from backends.alignment.preferences import spoken
+from backends.alignment.prompts import Asked
+from backends.data.rows import Turns
+from backends.evaluate import executed, sandbox
+from knowledge.errors import UserError
+
+Rule = Callable[[str, str, str | None], float]
+FORMS = (
+    "step:NAME, a reward model's folder, exact, tests, format:REGEX, contains:REGEX or "
+    "FILE.py:FUNCTION"
+)
+
+
+class Scores(Protocol):
+    """A reward model, whole or as an adapter on another's base."""
+
+    def ids(self, prompt: Turns, answer: Turns, ended: bool = True) -> list[int]:
+        """The tokens of an answer to a prompt."""
+
+    def scores(self, rows: Sequence[list[int]]) -> list[float]:
+        """The reward of each row of tokens, in order."""
+
+
+class Judge:
+    """A reward: answers to numbers, and how many answers it could not judge.
+
+    Args:
+        model: a reward model, where it is one; else `rule`.
+        lenient: leave out what cannot be judged instead of stopping.
+    """
+
+    def __init__(self, name: str, rule: Rule | None, model: Scores | None, lenient: bool) -> None:
+        self.name, self.rule, self.model, self.lenient = name, rule, model, lenient
+        self.left_out: list[str] = []
+
+    def rewards(
+        self, asked: Sequence[Asked], texts: Sequence[str], ended: Sequence[bool]
+    ) -> list[float | None]:
+        """The reward of each answer; None for one that is left out.
+
+        Raises:
+            UserError: an answer cannot be judged and nothing is to be left out.
+        """
+        if self.model is not None:
+            rows = [
+                self.model.ids(one.prompt, coding.spoken(text), end)
+                for one, text, end in zip(asked, texts, ended, strict=True)
+            ]
+            found: list[float | None] = list(self.model.scores(rows))
+            return [self._finite(one, value) for one, value in zip(asked, found, strict=True)]
+        return [self._ruled(one, text) for one, text in zip(asked, texts, strict=True)]
+
+    def _ruled(self, one: Asked, text: str) -> float | None:
+        assert self.rule is not None
+        try:
+            value = self.rule(spoken(one.prompt), text, one.expected)
+        except UserError:
+            raise
+        except Exception as error:  # whatever a user's function may raise
+            said = " ".join(str(error).split())[:100]
+            return self._unjudged(one, f"raised {type(error).__name__}: {said}")
+        return self._finite(one, value)
+
+    def _finite(self, one: Asked, value: Any) -> float | None:
+        try:
+            number = float(value)
+        except (TypeError, ValueError):
+            return self._unjudged(one, f"returned {value!r}, which is no number")
+        if not math.isfinite(number):
+            return self._unjudged(one, f"returned {number}")
+        return number
+
+    def _unjudged(self, one: Asked, what: str) -> float | None:
+        line = f"the reward {self.name!r} {what} for an answer to {one.where}"
+        if not self.lenient:
+            raise UserError(f"{line}; mend it, or set bad_rewards: skip")
+        self.left_out.append(line)
+        return None
+
+
+def judge(name: str, artefacts: Mapping[str, Path], lenient: bool) -> Judge:
+    """The reward that a setting names, ready to be asked.
+
+    Raises:
+        UserError: nothing of that name, or what it needs is missing.
+    """
+    folder = scorer.folder_of(name, artefacts)
+    if folder is not None:
+        return Judge(name, None, scorer.load(folder), lenient)
+    return Judge(name, rule(name), None, lenient)
+
+
+def rule(name: str) -> Rule:
+    """The rule of a name.
+
+    Raises:
+        UserError: there is none; its pattern, file or function cannot be used; no sandbox.
+    """
+    kind, _, rest = name.partition(":")
+    if name == "exact":
+        return lambda _, answer, wanted: float(evaluate.same_answer(answer, [wanted or ""]))
+    if name == "tests":
+        sandbox.require()
+        return lambda _, answer, wanted: float(executed.passes(answer, [wanted or ""]))
+    if kind in ("format", "contains") and rest:
+        try:
+            pattern = re.compile(rest, re.DOTALL)
+        except re.error as error:
+            raise UserError(f"reward: {name!r} is no pattern: {error}") from None
+        look = pattern.fullmatch if kind == "format" else pattern.search
+        return lambda _, answer, __: float(look(answer.strip()) is not None)
+    if ".py:" in name:
+        return _own(name)
+    raise UserError(f"reward: {name!r} is nothing known and no folder; it may be {FORMS}")
+
+
+def needs_answers(name: str) -> bool:
+    """Whether a reward compares with an expected answer."""
+    return name in ("exact", "tests")
+
+
+def _own(name: str) -> Rule:
+    """A function of the user's file: (prompt, answer, expected) to a number."""
+    file, _, function = name.rpartition(":")
+    path = Path(file).expanduser().resolve()
+    if not path.is_file():
+        raise UserError(f"reward: no file {str(path)!r}; give FILE.py:FUNCTION")
+    spec = importlib.util.spec_from_file_location(f"reward_{path.stem}", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # the user's code
+        raise UserError(f"reward: {path.name} cannot be read: {error}") from error
+    found = getattr(module, function, None)
+    if not callable(found):
+        raise UserError(f"reward: {path.name} has no function {function!r}")
+    made: Rule = found
+    return made
+
+
+class Rewarded(NamedTuple):
+    """Judges of a step: what is learnt for, and what else is measured."""
+
+    reward: Judge
+    rule: Judge | None
+
+
+def judges(settings: Any, artefacts: Mapping[str, Path]) -> Rewarded:
+    """The judges that the settings name.
+
+    Raises:
+        UserError: as `judge`.
+    """
+    lenient = settings.bad_rewards == "skip"
+    second = None if settings.rule is None else judge(settings.rule, artefacts, lenient)
+    return Rewarded(judge(str(settings.reward), artefacts, lenient), second)

@@ -1,0 +1,111 @@
+"""Groups of answers: GRPO, RLOO, and learning the best of some."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import toys
+
+from backends import runner
+from backends.alignment import adapting, rejecting
+from knowledge.errors import UserError
+
+FAST: dict[str, Any] = {
+    "learning_rate": 1e-3, "max_steps": 12, "micro_batch": 48, "generations": 4, "save_steps": 3,
+    "precision": "fp32", "answer_tokens": 6, "samples_scored": 12, "schedule": "constant",
+    "warmup": 0, "reward": f"format:{toys.LIKED}",
+}  # fmt: skip
+
+
+def prompts(path: Path) -> str:
+    return toys.jsonl(path, [{"prompt": q, "completion": toys.LIKED} for q in toys.questions()])
+
+
+@pytest.mark.parametrize(("algorithm", "adapter"), [("grpo", "none"), ("grpo", "lora"),
+                                                    ("rloo", "none"), ("rejection", "none"),
+                                                    ("rejection", "lora")])  # fmt: skip
+def test_a_policy_comes_to_say_what_is_rewarded(
+    taught: Path, tmp_path: Path, algorithm: str, adapter: str
+) -> None:
+    own = {"algorithm": algorithm, "adapter": adapter}
+    if adapter == "lora":
+        own |= {"learning_rate": 3e-3}
+    if algorithm == "rejection":
+        own |= {"micro_batch": 8, "generations": 8}
+    plan = toys.plan("grpo", taught, prompts(tmp_path / "asked.jsonl"), **{**FAST, **own})
+    done = runner.run(plan, tmp_path / "run").steps[0]
+    assert done.metrics["reward_gain"].value > 0.3
+    assert 0 < done.metrics["kl"].value < 12
+    assert done.method == "grpo"
+    said = [one.answer for one in adapting.load(tmp_path / "run").predictions(toys.questions())]
+    assert said.count(toys.LIKED) >= 8
+    assert (tmp_path / "run" / "adapter").is_dir() == (adapter == "lora")
+
+
+def test_exact_answers_are_rewarded_by_their_own_row(taught: Path, tmp_path: Path) -> None:
+    settings = {**FAST, "reward": "exact", "max_steps": 2}
+    plan = toys.plan("grpo", taught, prompts(tmp_path / "asked.jsonl"), **settings)
+    done = runner.run(plan, tmp_path / "run").steps[0]
+    assert done.metrics["reward_before"].value < 1
+
+
+def test_a_run_that_is_killed_goes_on_to_the_same_model(taught: Path, tmp_path: Path) -> None:
+    from backends.training.watch import Watch
+
+    asked = prompts(tmp_path / "asked.jsonl")
+    settings = {**FAST, "micro_batch": 16, "max_steps": 6, "samples_scored": 0}
+    plan = toys.plan("grpo", taught, asked, **settings)
+    runner.run(plan, tmp_path / "whole")
+    usual = Watch.on_step_end
+
+    def killed(self: Watch, args: Any, state: Any, control: Any, **more: Any) -> None:
+        usual(self, args, state, control, **more)
+        if state.global_step == 5:
+            raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Watch, "on_step_end", killed)
+        with pytest.raises(KeyboardInterrupt):
+            runner.run(plan, tmp_path / "cut")
+    done = runner.run(plan, tmp_path / "cut", resume=True).steps[0]
+    assert "resumed from step 3" in done.notes
+    one, other = (adapting.load(tmp_path / name).model.state_dict() for name in ("whole", "cut"))
+    assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+def test_what_was_drawn_is_not_drawn_again(taught: Path, tmp_path: Path) -> None:
+    asked = prompts(tmp_path / "asked.jsonl")
+    own = {"algorithm": "rejection", "micro_batch": 8, "samples_scored": 0, "max_steps": 2}
+    plan = toys.plan("grpo", taught, asked, **{**FAST, **own, "generations": 16})
+    runner.run(plan, tmp_path / "whole")
+    drawn = (tmp_path / "whole" / rejecting.DRAWN).read_bytes()
+    calls = []
+    usual = rejecting._best_of
+
+    def cut(group: Any, number: int) -> Any:
+        calls.append(number)
+        if number == 6 and len(calls) == 7:
+            raise KeyboardInterrupt
+        return usual(group, number)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rejecting, "_best_of", cut)
+        with pytest.raises(KeyboardInterrupt):
+            runner.run(plan, tmp_path / "cut")
+        runner.run(plan, tmp_path / "cut", resume=True)
+    assert calls[7:] == list(range(4, 12))  # four prompts are drawn together
+    assert (tmp_path / "cut" / rejecting.DRAWN).read_bytes() == drawn
+
+
+def test_answers_that_all_earn_the_same_stop_it(taught: Path, tmp_path: Path) -> None:
+    own = {"algorithm": "rejection", "reward": "contains:nosuchword"}
+    plan = toys.plan("grpo", taught, prompts(tmp_path / "asked.jsonl"), **{**FAST, **own})
+    with pytest.raises(UserError, match="of 12 prompts 0 had an answer that earned more"):
+        runner.run(plan, tmp_path / "run")
+
+
+def test_a_group_must_fit_into_a_step(taught: Path, tmp_path: Path) -> None:
+    plan = toys.plan("grpo", taught, prompts(tmp_path / "a.jsonl"), **{**FAST, "micro_batch": 6})
+    with pytest.raises(UserError, match="must be a multiple of generations"):
+        runner.run(plan, tmp_path / "run")
