@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 
 from advisor.profile import Profile
 from backends import data
+from backends.data import Judged, Labelled, Preference, Ranking, Text
 from backends.data.languages import language_of
 from backends.data.sensitive import sensitive
-from backends.data import Judged, Labelled, Preference, Ranking, Text
 
 SPREAD, SHOWN = 40, 50  # texts, and characters of each, by which a language is told
 LOOKED_AT = 20_000  # texts searched for personal data

@@ -104,9 +104,10 @@ def _prices(earlier: Earlier, now: Recommendation) -> Iterator[Was]:
     costs = {option.id: _usd(option.estimate) for option in earlier.options}
     for option in now.options:
         before, after = costs.get(option.id), _usd(option.estimate)
-        if before is not None and after is not None:
-            if abs(after - before) > TOLD_FROM * max(before, after):
-                yield Was(f"cost of {option.id}", before, after)
+        if before is None or after is None:
+            continue
+        if abs(after - before) > TOLD_FROM * max(before, after):
+            yield Was(f"cost of {option.id}", before, after)
 
 
 def _usd(estimate: Any) -> float | None:

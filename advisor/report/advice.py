@@ -131,7 +131,7 @@ def _sections(advice: Recommendation) -> Iterator[Table | Chart | Text | Plot | 
 
 
 def _options(advice: Recommendation) -> Table:
-    columns = ("approach", "model", "where", "first", "USD", "time", "quality")
+    columns: tuple[str, ...] = ("approach", "model", "where", "first", "USD", "time", "quality")
     front = {point.id for point in advice.pareto}
     rows: tuple[tuple[str, ...], ...] = tuple(
         (
