@@ -31,6 +31,7 @@ def view(advice: Recommendation, name: str | None = None) -> View:
         answer=tuple(_answer(advice)),
         sections=tuple(_sections(advice)),
         footer=tuple(_footer(advice)),
+        figures=tuple(_figures_of(advice)),
     )
 
 
@@ -90,7 +91,7 @@ def _time(estimate: Estimate) -> str:
     return duration(hours.scaled(HOUR) if hours is not None else None)
 
 
-def _sections(advice: Recommendation) -> Iterator[Table | Chart | Text | Plot | Scatter]:
+def _sections(advice: Recommendation) -> Iterator[Table | Chart | Text | Plot]:
     if advice.since is not None:
         yield from _since(advice.since)
     if advice.options:
@@ -167,7 +168,8 @@ def _label(option: Ranked) -> str:
     return f"{stack(option.stack)}, {option.model or 'field model'}, {_where(option)}"
 
 
-def _charts(advice: Recommendation) -> Iterator[Chart | Plot | Scatter]:
+def _figures_of(advice: Recommendation) -> Iterator[Plot | Scatter]:
+    """Cost over time, quality against cost, cost over volume."""
     priced = [
         (option, option.estimate.money)
         for option in advice.options
@@ -188,6 +190,10 @@ def _charts(advice: Recommendation) -> Iterator[Chart | Plot | Scatter]:
             across = f"USD over {max(money.months for _, money in priced):g} months"
             note = "Lines are 80 % intervals; of findings on other tasks before a pilot."
             yield Scatter("Quality against cost", across, metrics[0] or "", dots, note)
+    yield from _even_plot(advice)
+
+
+def _charts(advice: Recommendation) -> Iterator[Chart]:
     memory = [bar for option in advice.options for bar in _of_card(option)]
     if memory:
         yield Chart(
@@ -219,9 +225,8 @@ def _of_card(option: Ranked) -> Iterator[Bar]:
     yield Bar(f"{stack(option.stack)}, {card}", estimate.memory_gib.card.scaled(scale))
 
 
-def _even(advice: Recommendation) -> Iterator[Table | Plot]:
+def _even(advice: Recommendation) -> Iterator[Table]:
     """Volumes at which the first place and another option change order by cost."""
-    costs = {option.id: option.over_volume for option in advice.options}
     names = {option.id: _label(option) for option in advice.options}
     if not advice.break_even:
         return
@@ -233,6 +238,14 @@ def _even(advice: Recommendation) -> Iterator[Table | Plot]:
             for pair in _apart(advice.break_even)
         ),
     )
+
+
+def _even_plot(advice: Recommendation) -> Iterator[Plot]:
+    """The cost of both sides of the nearest break-even."""
+    if not advice.break_even:
+        return
+    costs = {option.id: option.over_volume for option in advice.options}
+    names = {option.id: _label(option) for option in advice.options}
     first = advice.break_even[0]
     drawn = [costs[first.cheaper_below], costs[first.cheaper_above]]
     middle = first.requests or 1.0

@@ -8,7 +8,7 @@ from rich.padding import Padding
 from rich.table import Table as RichTable
 
 from advisor.report.plot import plot
-from advisor.report.view import Bar, Chart, Plot, Scatter, Table, Text, View
+from advisor.report.view import Bar, Chart, Plot, Table, Text, View
 from advisor.report.words import rounded
 
 WIDTH = 32  # characters of a chart's axis
@@ -22,8 +22,6 @@ def show(view: View, console: Console) -> None:
     for line in rest:
         console.print(escape(line))
     for section in view.sections:
-        if isinstance(section, Scatter):
-            continue  # its figures stand in a table beside it; letters show no intervals
         console.print()
         match section:
             case Table():
@@ -51,7 +49,7 @@ def _text(section: Text, console: Console) -> None:
 
 def _table(section: Table, console: Console) -> None:
     console.print(f"[bold]{escape(section.title)}[/]")
-    table = RichTable(box=None, padding=(0, 1), pad_edge=False, header_style="dim")
+    table = RichTable(box=None, padding=(0, 2, 0, 0), header_style="dim")
     for number, column in enumerate(section.columns):
         cells = [column, *(row[number] for row in section.rows)]
         longest = max((len(word) for cell in cells for word in cell.split()), default=1)
