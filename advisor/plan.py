@@ -3,10 +3,10 @@
 Whatever needs an estimate is solved here and written into the plan; a backend runs it literally.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from advisor import doctor
+from advisor import batches, doctor
 from advisor.estimates import estimate
 from advisor.estimates.records import Estimate
 from advisor.job import settled
@@ -17,12 +17,14 @@ from backends import data as reading
 from backends.base import Data, Plan, Predicted, Step
 from knowledge import methods, prices
 from knowledge.errors import UserError, unknown
+from knowledge.hyperparameters import Hyperparameters
 from knowledge.quantities import HOUR, Range
 
 ENCODER = "all-minilm-l6-v2"  # what is tuned or embeds where nothing else is named
 TOKENS_PER_WORD = 1.4  # English in a WordPiece vocabulary
 PASSAGE = 220  # tokens of one passage, the default of the rag backend
 MICRO_BATCH, LONGEST = 32, 256
+EXAMPLES_A_STEP = 16  # where nothing is published for the method
 SHOTS, HELD_OUT = 8, 200  # examples in a message; items asked for a first figure
 
 
@@ -56,6 +58,7 @@ def plan(profile: Profile, option: Ranked) -> Plan:
             why.append("Answers are cited passages; writing them out with a model comes on top.")
             continue
         steps.append(_MAKERS.get(row.backend or "", _other)(profile, option, row))
+    why += [line for step in steps for line in _grounds(step, option)]
     return Plan(
         name=_name(profile, option),
         steps=tuple(steps),
@@ -63,6 +66,19 @@ def plan(profile: Profile, option: Ranked) -> Plan:
         prices_as_of=_prices_as_of(option),
         why=tuple(why),
     )
+
+
+def _grounds(step: Step, option: Ranked) -> Iterator[str]:
+    """Where a step's settings are from."""
+    start = batches.published(step.method, step.model)
+    if start is not None and step.settings.get("learning_rate") == start.learning_rate:
+        yield f"{step.name}: {start.says} ({start.source})."
+    if "accumulation" in step.settings:
+        size, steps = step.settings["micro_batch"], step.settings["accumulation"]
+        yield (
+            f"{step.name}: {size} at once, the largest batch whose memory surely fits up to the "
+            f"{size * steps} examples of a step ({option.hardware})."
+        )
 
 
 def _name(profile: Profile, option: Ranked) -> str:
@@ -97,6 +113,10 @@ def _classifier(profile: Profile, option: Ranked, row: methods.Method) -> Step:
     else:
         settings |= {"epochs": ENCODER_EPOCHS, "micro_batch": MICRO_BATCH}
     model = option.model or ENCODER
+    start = batches.published(row.id, model) if settings.get("train") != "head" else None
+    if start is not None:
+        settings |= _published(start)
+        passes = start.epochs
     job = {
         "model": model,
         "method": row.id,
@@ -110,6 +130,8 @@ def _classifier(profile: Profile, option: Ranked, row: methods.Method) -> Step:
         "tokens_per_example": facts.words.mean * TOKENS_PER_WORD + 2,
         "epochs": passes,
     }
+    if settings.get("train") != "head":
+        _deal(settings, job, start.examples_a_step if start else MICRO_BATCH, option)
     data = Data(train=train, test=profile.test_data)
     expected = _expected(job, option, "accuracy")
     return Step("classify", row.id, model, data=data, settings=settings, predicted=expected)
@@ -147,6 +169,9 @@ def _answerer(profile: Profile, option: Ranked, row: methods.Method) -> Step:
     added, sizes = _sizes(row)
     settings = {"max_length": min(4 * LONGEST, 8 * -(-longest // 8)), "micro_batch": 4, **added}
     settings |= {"accumulation": 4, "epochs": 3.0}
+    start = batches.published(row.id, option.model)
+    if start is not None:
+        settings |= _published(start)
     job = {
         "model": option.model,
         "method": row.id,
@@ -159,9 +184,27 @@ def _answerer(profile: Profile, option: Ranked, row: methods.Method) -> Step:
         "tokens_per_example": sum(words) / len(words) * TOKENS_PER_WORD + 32,
         "epochs": settings["epochs"],
     }
+    _deal(settings, job, start.examples_a_step if start else EXAMPLES_A_STEP, option)
     data = Data(train=train, test=profile.test_data)
     expected = _expected(job, option, None)
     return Step("tune", row.id, option.model, data=data, settings=settings, predicted=expected)
+
+
+def _published(start: Hyperparameters) -> dict[str, Any]:
+    """Published settings under the names of a step's."""
+    keys = ("learning_rate", "epochs", "warmup", "schedule")
+    return {key: getattr(start, key) for key in keys}
+
+
+def _deal(
+    settings: dict[str, Any], job: dict[str, Any], examples_a_step: int, option: Ranked
+) -> None:
+    """Set the largest batch that surely fits, in a step's settings and in its job."""
+    found = batches.dealt(job, examples_a_step, option.hardware)
+    if found is None:
+        return  # the estimate says by itself that it does not fit
+    settings |= {"micro_batch": found.micro_batch, "accumulation": found.accumulation}
+    job |= {"micro_batch": found.micro_batch, "gradient_accumulation": found.accumulation}
 
 
 def _retriever(profile: Profile, option: Ranked, row: methods.Method) -> Step:

@@ -1,15 +1,22 @@
 """Plans made from recommendations: complete, priced, and refused where data is missing."""
 
+import json
+from pathlib import Path
+
+import msgspec
 import pytest
 
+from advisor import batches, doctor
 from advisor import plan as planning
+from advisor.estimates import estimate
+from advisor.job import settled as settled_job
 from advisor.options import TUNE_ALL_FROM, part_to_train
 from advisor.profile import Profile, settled
 from advisor.questionnaire.counting import filled
 from advisor.recommendation import recommend
 from backends import load, plans
 from backends.base import Plan
-from knowledge import SAMPLES
+from knowledge import SAMPLES, gpus
 from knowledge.errors import UserError
 
 TRAIN = str(SAMPLES / "support" / "train.csv")
@@ -66,3 +73,43 @@ def test_a_plan_survives_its_file(tmp_path) -> None:
     path = tmp_path / "plan.yaml"
     plans.write(plan, path)
     assert plans.read(path) == plan
+
+
+def test_a_tuning_plan_has_the_largest_batch_that_fits_and_published_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = doctor.machine()
+    without = msgspec.structs.replace(here, cards=())
+    monkeypatch.setattr(doctor, "machine", lambda: without)
+    rows = [{"prompt": "what is it? " * 60, "completion": "this. " * 30} for _ in range(600)]
+    file = tmp_path / "train.jsonl"
+    file.write_text("\n".join(json.dumps(row) for row in rows), encoding="utf-8")
+    sizes = []
+    for hardware in ("1x16GB", "1x24GB", "1x80GB"):
+        plan = made(task_type="generate", gap="behaviour", data=str(file), privacy="on-prem",
+                    hardware=hardware, expertise="ml", train_budget_usd=500,
+                    tried="prompt-insufficient")  # fmt: skip
+        (step,) = plan.steps
+        settings = step.settings
+        sizes.append(settings["micro_batch"])
+        assert settings["micro_batch"] * settings["accumulation"] == 16
+        assert settings["learning_rate"] == 2e-4
+        assert any("https://arxiv.org/abs/2305.14314" in line for line in plan.why)
+        assert load(step.method).settled(step).micro_batch == settings["micro_batch"]
+    assert sizes == sorted(sizes)
+
+
+def test_the_batch_is_the_largest_that_surely_fits() -> None:
+    job = {"model": "qwen3-8b", "method": "lora", "seq_len": 2048, "checkpointing": "full"}
+    found = batches.dealt(job, 64, "1x L40S")
+    assert found is not None
+    room = gpus.find("L40S").memory_gib
+
+    def card(size: int) -> float:
+        asked = settled_job({**job, "micro_batch": size, "gpu": "L40S", "n_gpus": 1})
+        memory = estimate(asked).memory_gib
+        assert memory is not None
+        return memory.card.high
+
+    assert card(found.micro_batch) <= room < card(2 * found.micro_batch)
+    assert batches.dealt(job | {"seq_len": 40_000, "checkpointing": "none"}, 64, "1x L40S") is None

@@ -1,0 +1,95 @@
+"""Costs over the horizon, the front of quality and cost, break-even, stages with their commands."""
+
+from pathlib import Path
+
+import pytest
+
+from advisor.options import Way, carried
+from advisor.profile import settled
+from advisor.recommendation import recommend
+from advisor.recommendation.costing import figures
+from advisor.recommendation.stages import naming
+
+TASK = {"task_type": "assistant", "gap": "behaviour", "labelled_examples": 5000,
+        "privacy": "private-cloud", "hardware": "none", "expertise": "ml",
+        "train_budget_usd": 500, "tried": "prompt-insufficient", "volume_per_month": 400_000}  # fmt: skip
+
+
+def test_a_bill_has_training_once_and_requests_every_month() -> None:
+    for months in (6, 12):
+        profile = settled(TASK | {"horizon_months": months})
+        option = next(iter(carried(Way(("lora",), "self-hosted"), profile)))
+        found = figures(option)
+        assert found is not None
+        money = found.money
+        assert money.once is not None and money.monthly is not None and money.usd is not None
+        assert money.usd.mid == pytest.approx(money.once.mid + months * money.monthly.mid)
+        assert money.months == months
+
+
+def test_what_cannot_be_served_on_its_card_does_not_fit() -> None:
+    profile = settled(TASK | {"hardware": "1x16GB"})
+    for option in carried(Way(("qlora",), "self-hosted"), profile):
+        found = figures(option)
+        if found is not None and option.model == "qwen3-8b":  # trains in 4 bits, serves in 16
+            assert found.fits is False
+    first = next(o for o in recommend(profile, top=12).options if o.stack == ("qlora",))
+    assert first.model != "qwen3-8b"
+
+
+def test_nothing_beats_a_point_of_the_front_in_both() -> None:
+    advice = recommend(settled(TASK), top=12)
+    assert advice.pareto
+    for point in advice.pareto:
+        for option in advice.options:
+            usd = option.estimate.money.usd if option.estimate is not None else None
+            if option.quality is not None and usd is not None:
+                better = option.quality.mid > point.quality.mid and usd.mid < point.usd.mid
+                assert not better, (option.id, point.id)
+
+
+def test_the_runner_up_is_another_stack() -> None:
+    advice = recommend(settled(TASK))
+    other = next(option for option in advice.options if option.id == advice.runner_up)
+    assert other.stack != advice.stack
+    assert 0 < other.probability < 1
+    assert sum(option.probability for option in advice.options) < 1
+
+
+def test_at_the_break_even_both_cost_the_same() -> None:
+    advice = recommend(settled(TASK))
+    costs = {option.id: option.over_volume for option in advice.options}
+    assert advice.break_even
+    for pair in advice.break_even:
+        below, above = costs[pair.cheaper_below], costs[pair.cheaper_above]
+        assert below is not None and above is not None and pair.requests is not None
+        assert below.mid.usd(0.9 * pair.requests) < above.mid.usd(0.9 * pair.requests)
+        assert below.mid.usd(1.1 * pair.requests) > above.mid.usd(1.1 * pair.requests)
+
+
+def test_each_stage_has_a_rule_a_budget_and_a_command_that_names_the_profile() -> None:
+    profile = settled(TASK)
+    advice = naming(recommend(profile), Path("my task.yaml"))
+    assert len(advice.stages) >= 2
+    for number, stage in enumerate(advice.stages):
+        assert stage.stop_if
+        assert stage.budget_usd is not None and stage.budget_usd <= max(500, stage.budget_usd)
+        assert "'my task.yaml'" in stage.command
+        if stage.option is not None:
+            assert f"--option {stage.option} --out stage-{number}.yaml" in stage.command
+    assert any(stage.option == advice.options[0].id for stage in advice.stages)
+
+
+def test_a_weaker_base_promises_less_where_nothing_trains_it() -> None:
+    facts = {"task_type": "qa", "gap": "facts", "unlabelled_tokens": 10**7, "citations": True}
+    hosted = recommend(settled(facts | {"privacy": "api-ok", "hardware": "none"})).options[0]
+    here = recommend(settled(facts | {"privacy": "on-prem", "hardware": "none"})).options[0]
+    assert hosted.quality is not None and here.quality is not None
+    assert here.quality.mid < hosted.quality.mid
+    assert here.architecture == "decoder"
+
+
+def test_personal_data_is_a_caution() -> None:
+    advice = recommend(settled(TASK | {"personal_data": 12}))
+    assert any(reason.rule == "personal-data" and "12 texts" in reason.says
+               for reason in advice.cautions)  # fmt: skip
