@@ -47,6 +47,8 @@ class Ranked(msgspec.Struct, frozen=True):
     quality_source: str | None = None
     measured: bool = False
     architecture: str | None = None
+    points: dict[str, float] = {}
+    """The score by what it is about: quality, cost, time, risk."""
     over_volume: Costs | None = None
     """Cost over the horizon as a function of the requests a month."""
 

@@ -13,7 +13,7 @@ from advisor.recommendation.costing import figures as estimated
 from advisor.recommendation.costing import over_volume
 from advisor.recommendation.overruling import of_way
 from advisor.recommendation.ranking import Ranking
-from advisor.recommendation.reasons import reasons
+from advisor.recommendation.reasons import points_by_matter, reasons
 from advisor.recommendation.records import Because, Excluded, Ranked, Reason
 from advisor.recommendation.words import said
 from knowledge import models, quality, rules, standings
@@ -131,6 +131,7 @@ def _ranked(
         quality_metric=found.metric if found else hoped.row.metric if hoped else None,
         quality_source=found.source if found else hoped.row.cited() if hoped else None,
         measured=found is not None,
+        points=points_by_matter(way, ranking),
         over_volume=over_volume(option, figures),
         architecture=models.find(option.model).kind if open_base else None,
     )

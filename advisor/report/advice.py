@@ -5,6 +5,7 @@ from math import ceil, floor, log10
 
 from advisor.estimates.breakeven import Crossing
 from advisor.estimates.records import Estimate, Money
+from advisor.recommendation.reasons import MATTERS
 from advisor.recommendation.records import Ranked, Reason, Recommendation, Since, Stage
 from advisor.recommendation.words import plain
 from advisor.report.even import volume
@@ -44,12 +45,15 @@ def _answer(advice: Recommendation) -> Iterator[str]:
     )
     if first is not None:
         yield _figures(first)
+    runner = next((o for o in advice.options if o.id == advice.runner_up), None)
     if advice.flips:
         flip = advice.flips[0]
         then = f"{stack(flip.then)} ({flip.delivery})"
         yield f"Nearest change of mind: if {flip.condition}, then {then}"
     else:
         yield "No single answer would change the first place"
+    if runner is not None:
+        yield f"Runner-up: {_label(runner)}, {sure(runner.probability)} to come out first"
 
 
 def _figures(option: Ranked) -> str:
@@ -97,6 +101,7 @@ def _sections(advice: Recommendation) -> Iterator[Table | Chart | Text | Plot]:
     if advice.options:
         yield Text("Why", tuple(_reason(reason) for reason in advice.options[0].reasons))
         yield _options(advice)
+        yield _judged(advice)
         yield from _charts(advice)
         yield from _even(advice)
     if advice.cautions:
@@ -157,6 +162,23 @@ def _options(advice: Recommendation) -> Table:
         columns, rows = columns[:-1], tuple(row[:-1] for row in rows)
         note += " How well each will do is unknown before a pilot."
     return Table("Options, best first", columns, rows, note)
+
+
+def _judged(advice: Recommendation) -> Table:
+    """The points by what they are about, in the order of the judgement."""
+    rows = tuple(
+        (
+            stack(option.stack), _where(option),
+            *(f"{points:+.1f}" for points in option.points.values()),
+            f"{option.score:+.1f}",
+        )
+        for option in advice.options
+    )  # fmt: skip
+    note = (
+        "What is possible at all; then vetoes; then what must be included; then these points, one "
+        "of which makes a way e times as likely to be the best."
+    )
+    return Table("How they were judged", ("approach", "where", *MATTERS, "together"), rows, note)
 
 
 def _where(option: Ranked) -> str:

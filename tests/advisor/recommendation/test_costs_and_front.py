@@ -9,10 +9,12 @@ from advisor.profile import settled
 from advisor.recommendation import recommend
 from advisor.recommendation.costing import figures
 from advisor.recommendation.stages import naming
+from knowledge.errors import UserError
 
 TASK = {"task_type": "assistant", "gap": "behaviour", "labelled_examples": 5000,
         "privacy": "private-cloud", "hardware": "none", "expertise": "ml",
-        "train_budget_usd": 500, "tried": "prompt-insufficient", "volume_per_month": 400_000}  # fmt: skip
+        "train_budget_usd": 500, "tried": "prompt-insufficient",
+        "volume_per_month": 400_000}  # fmt: skip
 
 
 def test_a_bill_has_training_once_and_requests_every_month() -> None:
@@ -73,7 +75,7 @@ def test_each_stage_has_a_rule_a_budget_and_a_command_that_names_the_profile() -
     assert len(advice.stages) >= 2
     for number, stage in enumerate(advice.stages):
         assert stage.stop_if
-        assert stage.budget_usd is not None and stage.budget_usd <= max(500, stage.budget_usd)
+        assert stage.budget_usd is not None and stage.budget_usd <= 500
         assert "'my task.yaml'" in stage.command
         if stage.option is not None:
             assert f"--option {stage.option} --out stage-{number}.yaml" in stage.command
@@ -93,3 +95,21 @@ def test_personal_data_is_a_caution() -> None:
     advice = recommend(settled(TASK | {"personal_data": 12}))
     assert any(reason.rule == "personal-data" and "12 texts" in reason.says
                for reason in advice.cautions)  # fmt: skip
+
+
+def test_a_wished_model_is_taken_where_it_fits_and_else_told_off_with_the_nearest() -> None:
+    here = TASK | {"privacy": "on-prem", "hardware": "1x24GB", "base_model": "llama-3.2-3b"}
+    taken = recommend(settled(here))
+    assert taken.options[0].model == "llama-3.2-3b"
+    wish = {"privacy": "on-device", "hardware": "1x24GB", "base_model": "llama-3.1-70b"}
+    advice = recommend(settled(TASK | wish))
+    (told,) = [reason for reason in advice.cautions if reason.rule == "wished-model"]
+    assert "llama-3.1-70b" in told.says and str(advice.options[0].model) in told.says
+    with pytest.raises(UserError, match="no model 'lama-70'"):
+        recommend(settled(TASK | {"base_model": "lama-70"}))
+
+
+def test_points_are_shown_by_what_they_are_about_and_add_up() -> None:
+    for option in recommend(settled(TASK)).options:
+        assert set(option.points) == {"quality", "cost", "time", "risk"}
+        assert sum(option.points.values()) == pytest.approx(option.score, abs=0.05)
