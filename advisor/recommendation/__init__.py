@@ -2,7 +2,7 @@
 
 The order is always the same and visible: what is possible, what vetoes bar, what must be in,
 expected quality with cost, time and risk (the rules' points), and a ranking under uncertainty.
-Estimates are made only for the options shown.
+Every option of a way that no rule bars is estimated.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,8 +28,6 @@ from knowledge.quantities import GIB
 
 __all__ = ["first_place", "recommend"]
 
-WIDE = 12  # options estimated, so that the front of quality and cost is more than what is shown
-
 
 def recommend(profile: Profile, top: int = 5, measured: Sequence[Measured] = ()) -> Recommendation:
     """The advice for a profile, however much of it is known.
@@ -40,7 +38,7 @@ def recommend(profile: Profile, top: int = 5, measured: Sequence[Measured] = ())
     Raises:
         UserError: the hardware names a GPU that the catalogue does not have.
     """
-    ranking, view = _settled(profile, max(top, WIDE), measured)
+    ranking, view = _settled(profile, top, measured)
     known, answers = facts(profile), profile.answers()
     first, every = ranking.first, options(profile)
     verdict, says = _verdict(ranking, known, answers)
@@ -51,17 +49,17 @@ def recommend(profile: Profile, top: int = 5, measured: Sequence[Measured] = ())
         says=says,
         stack=() if first is None else first.stack,
         delivery="" if first is None else first.delivery,
-        options=view.options[:top],
+        options=view.options,
         excluded=(*excluded(ranking, known), *left_out(view, known)),
         flips=found,
         confidence=round(ranking.confidence, 3),
-        stages=stages(profile, view.options[:top]),
+        stages=stages(profile, view.options),
         questions_left=tuple(flip.key for flip in found if flip.key not in answers),
         cautions=(*_wished(profile, view.options), *cautions(ranking, known)),
         prices_as_of=prices.snapshot(),
         runner_up=next((o.id for o in view.options if o.stack != view.options[0].stack), None),
-        pareto=front(view.options),
-        break_even=_break_even(view.options[:top]),
+        pareto=front(profile, every, ranking, measured),
+        break_even=_break_even(view.options),
         answers=answers,
         bases=tuple(sorted({option.model for option in every if option.model})),
         considered=len(every),

@@ -58,6 +58,7 @@ class Point(msgspec.Struct, frozen=True):
 
     id: str
     stack: tuple[str, ...]
+    metric: str
     quality: Range
     usd: Range
 
@@ -139,7 +140,7 @@ class Recommendation(msgspec.Struct, frozen=True):
     runner_up: str | None = None
     """The option that leads where the first place's stack does not."""
     pareto: tuple[Point, ...] = ()
-    """Options that no other beats in both expected quality and cost, the cheapest first."""
+    """Of all options those that none beats in both expected quality and cost, cheapest first."""
     answers: dict[str, Any] = {}
     """What was known, by key."""
     break_even: tuple[Crossing, ...] = ()

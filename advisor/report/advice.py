@@ -102,6 +102,8 @@ def _sections(advice: Recommendation) -> Iterator[Table | Chart | Text | Plot]:
         yield Text("Why", tuple(_reason(reason) for reason in advice.options[0].reasons))
         yield _options(advice)
         yield _judged(advice)
+        if len(advice.pareto) > 1:
+            yield _front(advice)
         yield from _charts(advice)
         yield from _even(advice)
     if advice.cautions:
@@ -179,6 +181,20 @@ def _judged(advice: Recommendation) -> Table:
         "of which makes a way e times as likely to be the best."
     )
     return Table("How they were judged", ("approach", "where", *MATTERS, "together"), rows, note)
+
+
+def _front(advice: Recommendation) -> Table:
+    """Of everything that is possible, what nothing beats in both quality and cost."""
+    rows = tuple(
+        (stack(p.stack), p.id.split(":", 1)[1], share(p.quality), dollars(p.usd))
+        for p in advice.pareto
+    )
+    metric = advice.pareto[0].metric
+    note = "Expected from findings on other tasks until a pilot measures it on this one."
+    return Table(
+        "The front of quality and cost", ("approach", "with", metric, "cost over the horizon"),
+        rows, note,
+    )  # fmt: skip
 
 
 def _where(option: Ranked) -> str:

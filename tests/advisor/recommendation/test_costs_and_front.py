@@ -4,10 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from advisor.options import Way, carried
+from advisor.options import Way, carried, options
 from advisor.profile import settled
 from advisor.recommendation import recommend
 from advisor.recommendation.costing import figures
+from advisor.recommendation.expected import expected, standing
+from advisor.recommendation.ranking import ranked
 from advisor.recommendation.stages import naming
 from knowledge.errors import UserError
 
@@ -39,15 +41,28 @@ def test_what_cannot_be_served_on_its_card_does_not_fit() -> None:
     assert first.model != "qwen3-8b"
 
 
-def test_nothing_beats_a_point_of_the_front_in_both() -> None:
-    advice = recommend(settled(TASK), top=12)
+def test_nothing_of_the_catalogue_beats_a_point_of_the_front_in_both() -> None:
+    profile = settled(TASK)
+    advice, ranking = recommend(profile), ranked(profile.answers())
     assert advice.pareto
-    for point in advice.pareto:
-        for option in advice.options:
-            usd = option.estimate.money.usd if option.estimate is not None else None
-            if option.quality is not None and usd is not None:
-                better = option.quality.mid > point.quality.mid and usd.mid < point.usd.mid
-                assert not better, (option.id, point.id)
+    assert advice.considered == len(options(profile)) > 500
+    costs = [point.usd.mid for point in advice.pareto]
+    assert costs == sorted(costs)
+    checked = 0
+    for option in options(profile):
+        made, hoped = figures(option), expected(option, ranking, ())
+        if (
+            made is None or hoped is None or made.money.usd is None or made.fits is False
+            or Way(option.stack, option.delivery) not in ranking.chances
+            or (option.delivery == "self-hosted" and standing(option) is None)
+            or (made.money.once is not None and made.money.once.low > 500)
+        ):  # fmt: skip
+            continue
+        checked += 1
+        for point in advice.pareto:
+            beaten = hoped.range.mid > point.quality.mid and made.money.usd.mid < point.usd.mid
+            assert not (beaten and hoped.metric == point.metric), (option.id, point.id)
+    assert checked > 300
 
 
 def test_the_runner_up_is_another_stack() -> None:
