@@ -12,6 +12,8 @@ from advisor.recommendation.limits import barred, option_facts
 from advisor.recommendation.ranking import Ranking
 from advisor.recommendation.records import Point
 
+SAME = 1.01  # times a cost that is the same cost
+
 
 def front(
     profile: Profile,
@@ -34,7 +36,12 @@ def front(
     for point in found:
         if not kept or point.quality.mid > kept[-1].quality.mid:
             kept.append(point)
-    return tuple(kept)
+    # What costs about the same as a better one says nothing.
+    return tuple(
+        point
+        for number, point in enumerate(kept)
+        if all(better.usd.mid > SAME * point.usd.mid for better in kept[number + 1 :])
+    )
 
 
 def _lead(ranking: Ranking) -> tuple[str, ...]:

@@ -39,10 +39,14 @@ def view(advice: Recommendation, name: str | None = None) -> View:
 def _answer(advice: Recommendation) -> Iterator[str]:
     first = advice.options[0] if advice.options else None
     model = f" with {first.model}" if first is not None and first.model else ""
-    yield (
-        f"{VERDICTS[advice.verdict]}: {stack(advice.stack)}{model} ({advice.delivery}), "
-        f"{sure(advice.confidence)} sure"
-    )
+    build = f"{stack(advice.stack)}{model} ({advice.delivery}), {sure(advice.confidence)} sure"
+    if advice.verdict == "build":
+        yield f"{VERDICTS[advice.verdict]}: {build}"
+    else:
+        yield f"{VERDICTS[advice.verdict]}: {advice.says}"
+        if first is None:
+            return
+        yield f"If you build all the same: {build}"
     if first is not None:
         yield _figures(first)
     runner = next((o for o in advice.options if o.id == advice.runner_up), None)
