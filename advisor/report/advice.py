@@ -228,6 +228,12 @@ def _figures_of(advice: Recommendation) -> Iterator[Plot | Scatter]:
             if option.quality is not None and option.quality_metric == metrics[0]
             and money.usd is not None and money.usd.high > 0
         )  # fmt: skip
+        shown = {option.id for option, _ in priced}
+        dots += tuple(
+            Dot(f"{stack(p.stack)}, {p.id.split(':', 1)[1]}", p.usd, p.quality, True)
+            for p in advice.pareto
+            if p.id not in shown and p.metric == metrics[0] and p.usd.high > 0
+        )
         if len(dots) > 1:
             across = f"USD over {max(money.months for _, money in priced):g} months"
             note = "Lines are 80 % intervals; of findings on other tasks before a pilot."
