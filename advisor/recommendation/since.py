@@ -25,10 +25,14 @@ class Cost(msgspec.Struct, frozen=True):
 
 
 class Paid(msgspec.Struct, frozen=True):
+    """Of an estimate, its money."""
+
     usd: Cost | None = None
 
 
 class Figures(msgspec.Struct, frozen=True):
+    """Of an option, its estimate."""
+
     money: Paid = Paid()
 
 
