@@ -6,11 +6,13 @@ Whatever needs an estimate is solved here and written into the plan; a backend r
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from msgspec.structs import replace
+
 from advisor import batches, doctor
 from advisor.estimates import estimate
 from advisor.estimates.records import Estimate
 from advisor.job import settled
-from advisor.options import ENCODER_EPOCHS, part_to_train
+from advisor.options import ENCODER_EPOCHS, EPOCHS, part_to_train
 from advisor.profile import Profile
 from advisor.recommendation.records import Ranked, Recommendation
 from backends import data as reading
@@ -153,6 +155,8 @@ def _sizes(row: methods.Method) -> tuple[dict[str, Any], dict[str, Any]]:
 def _tuner(profile: Profile, option: Ranked, row: methods.Method) -> Step:
     """A step that tunes a model on what the data hold: labels, or answers."""
     train = _needed(profile, "data", "a file of labelled examples or of prompts with answers")
+    if option.delivery == "hosted-ft":
+        return _hosted_tuner(profile, option)
     if isinstance(reading.read(train).rows[0], reading.Labelled):
         return _classifier(profile, option, row)
     return _answerer(profile, option, row)
@@ -238,6 +242,19 @@ def _prompter(profile: Profile, option: Ranked, row: methods.Method) -> Step:
         if price.priced:
             settings |= {"usd_per_1m_input": price.input, "usd_per_1m_output": price.output}
     return Step("prompt", row.id, option.model, data=data, settings=settings)
+
+
+def _hosted_tuner(profile: Profile, option: Ranked) -> Step:
+    """A step in which the provider tunes its model, and the tuned one is asked."""
+    step = _prompter(profile, option, methods.find("prompt"))
+    price = prices.find_api(option.model or "")
+    tuning = {"epochs": round(EPOCHS), "usd_per_1m_training": price.train}
+    settings = step.settings | {"shots": 0, "tuning": tuning}
+    known = isinstance(option.estimate, Estimate)
+    usd = option.estimate.money.once if known else None
+    predicted = Predicted(seconds=_seconds(option.estimate) if known else None, usd=_short(usd))
+    base = (option.model or "").removeprefix("ft:")
+    return replace(step, name="tune", model=base, settings=settings, predicted=predicted)
 
 
 def _other(profile: Profile, option: Ranked, row: methods.Method) -> Step:

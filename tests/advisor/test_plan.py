@@ -113,3 +113,28 @@ def test_the_batch_is_the_largest_that_surely_fits() -> None:
 
     assert card(found.micro_batch) <= room < card(2 * found.micro_batch)
     assert batches.dealt(job | {"seq_len": 40_000, "checkpointing": "none"}, 64, "1x L40S") is None
+
+
+def test_hosted_tuning_is_a_prompt_step_whose_provider_tunes_first() -> None:
+    profile = filled(settled({"task_type": "classify", "gap": "behaviour", "privacy": "api-ok",
+                              "hardware": "none", "data": TRAIN, "train_budget_usd": 500,
+                              "expertise": "ml"}))  # fmt: skip
+    advice = recommend(profile, top=20)
+    hosted = next(o for o in advice.options if (o.stack, o.delivery) == (("lora",), "hosted-ft"))
+    (step,) = planning.plan(profile, hosted).steps
+    assert step.method == "prompt"
+    assert f"ft:{step.model}" == hosted.model
+    settings = load("prompt").settled(step)
+    assert settings.tuning is not None and settings.tuning.usd_per_1m_training > 0
+    assert step.predicted.usd is not None
+
+
+@pytest.mark.parametrize("privacy", ["api-ok", "on-prem"])
+def test_every_stage_s_command_names_an_option_that_can_be_planned(privacy: str) -> None:
+    profile = filled(settled({"task_type": "classify", "gap": "behaviour", "privacy": privacy,
+                              "hardware": "none", "data": TRAIN, "train_budget_usd": 500,
+                              "expertise": "ml", "target_quality": 0.95}))  # fmt: skip
+    for stage in recommend(profile).stages:
+        if stage.option is not None:
+            chosen = planning.chosen(recommend(profile, top=50), stage.option)
+            assert planning.plan(profile, chosen).steps
