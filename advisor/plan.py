@@ -254,7 +254,7 @@ def _hosted_tuner(profile: Profile, option: Ranked) -> Step:
     usd = option.estimate.money.once if known else None
     predicted = Predicted(seconds=_seconds(option.estimate) if known else None, usd=_short(usd))
     base = (option.model or "").removeprefix("ft:")
-    return replace(step, name="tune", model=base, settings=settings, predicted=predicted)
+    return replace(step, name="hosted", model=base, settings=settings, predicted=predicted)
 
 
 def _other(profile: Profile, option: Ranked, row: methods.Method) -> Step:

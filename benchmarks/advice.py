@@ -118,8 +118,8 @@ def page(file: Path | None, draws: int) -> Iterator[str]:
         for case in listed
     ]
     yield "# The advice on past decisions\n"
-    yield f"`python benchmarks/advice.py --draws {draws}` on {len(listed)} decisions. The rules were"
-    yield "written with them in view: read the first table with care, and the others for how much"
+    yield f"`python benchmarks/advice.py --draws {draws}` on {len(listed)} decisions. The rules"
+    yield "were written with them in view: read the first table with care, the others for how much"
     yield "hangs on any one answer, weight or rule.\n"
     yield from scored(listed)
     yield "\n## With every weight off at random\n"

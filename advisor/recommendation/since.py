@@ -31,7 +31,7 @@ class Paid(msgspec.Struct, frozen=True):
 
 
 class Figures(msgspec.Struct, frozen=True):
-    """Of an option, its estimate."""
+    """Of an estimate, what is compared."""
 
     money: Paid = Paid()
 
