@@ -21,12 +21,18 @@ TRAINED, TRAINED_SHARE = 0.75, 0.25
 
 
 class Hoped(msgspec.Struct, frozen=True):
-    """A quality with its interval, what it counts, and where it is from."""
+    """A quality with its interval, what it counts, and where it is from.
+
+    Of a finding: the row's id, what it says, and the facts that are not known to be as there.
+    """
 
     range: Range
     metric: str
     source: str
     measured: bool
+    row: str = ""
+    says: str = ""
+    unmet: tuple[str, ...] = ()
 
 
 def expected(option: Option, ranking: Ranking, measured: Sequence[Measured]) -> Hoped | None:
@@ -41,7 +47,10 @@ def expected(option: Option, ranking: Ranking, measured: Sequence[Measured]) -> 
     if hoped is None:
         return None
     range_ = quality.shifted(hoped.range, _less(standing(option), way))
-    return Hoped(range_, hoped.row.metric, hoped.row.cited(), measured=False)
+    return Hoped(
+        range_, hoped.row.metric, hoped.row.cited(), False,
+        row=hoped.row.id, says=hoped.row.says, unmet=hoped.unmet,
+    )  # fmt: skip
 
 
 def standing(option: Option) -> Standing | None:

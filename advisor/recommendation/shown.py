@@ -11,7 +11,7 @@ from advisor.options import Option, Way, carried
 from advisor.profile import Profile
 from advisor.recommendation.costing import figures as estimated
 from advisor.recommendation.costing import over_volume
-from advisor.recommendation.expected import expected, standing
+from advisor.recommendation.expected import Hoped, expected, standing
 from advisor.recommendation.limits import barred, option_facts
 from advisor.recommendation.overruling import of_way
 from advisor.recommendation.ranking import Ranking
@@ -105,6 +105,7 @@ def _ranked(
         reasons=(
             *_results(of_way(way, measured)),
             *reasons(way, ranking, known),
+            *_finding(hoped),
             *_base(option, standing(option)),
         ),
         quality_metric=hoped.metric if hoped else None,
@@ -114,6 +115,20 @@ def _ranked(
         over_volume=over_volume(option, figures),
         architecture=models.find(option.model).kind if open_base else None,
     )
+
+
+def _finding(hoped: Hoped | None) -> Iterator[Reason]:
+    """What the expected quality rests on, and whether the user is inside its conditions."""
+    if hoped is None or hoped.measured:
+        return
+    unmet = " and ".join(hoped.unmet)
+    inside = (
+        f"Widened, because {unmet} is not known to be as it was there."
+        if unmet
+        else "Its conditions hold here."
+    )
+    says = f"{hoped.says} {inside}"
+    yield Reason(f"quality-{hoped.row}", says, hoped.source, sure=not unmet)
 
 
 def _base(option: Option, row: Standing | None) -> Iterator[Reason]:
