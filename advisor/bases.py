@@ -99,6 +99,9 @@ def bases(stack: tuple[str, ...], delivery: str, where: Place, profile: Profile)
         if low <= _parameters(row.id) <= high and _suits(row, stack, profile)
     ]
     rows = [row for row in rows if _speaks(row, profile.language)] or rows
+    wished = None if profile.base_model is None else models.find(profile.base_model).id
+    if any(row.id == wished for row in rows):
+        return [str(wished)]
     if "scratch" in stack:  # a shape to fill: the largest that the text feeds, free to copy
         rows.sort(key=lambda row: (row.licence not in PERMISSIVE, -_parameters(row.id), row.id))
         return [row.id for row in rows[:TRIED]]

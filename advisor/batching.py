@@ -1,9 +1,14 @@
-"""The micro-batch that a machine's memory holds, for a wished batch; solved before a plan runs."""
+"""The largest batch that surely fits, and how the examples of a step are dealt out over it."""
 
 from typing import Any, NamedTuple
 
+from advisor import doctor
 from advisor.estimates import estimate
 from advisor.job import settled
+from knowledge import gpus
+
+CPU = "cpu"
+FREE = 0.8  # of a machine's memory, the rest being the system's and the data's
 
 
 class Batching(NamedTuple):
@@ -36,17 +41,29 @@ def batching(job: dict[str, Any], wished: int, room_gib: float) -> Batching:
     without. Where nothing fits, the least is taken: what refuses a plan says so with its figures.
 
     Args:
-        job: a training job without a batch.
+        job: keys of a training job, without a batch.
         wished: examples of an optimizer step; a power of two.
         room_gib: memory of the device [GiB].
     """
+    keys = {"checkpointing": "none", **{key: job[key] for key in job if job[key] is not None}}
     for checkpointing in (False, True):
         micro = wished
         while micro >= 1:
             found = Batching(micro, wished // micro, checkpointing)
-            usual = {} if checkpointing else {"checkpointing": "none"}
-            held = estimate(settled({**job, **usual, **found.job()})).memory_gib
+            held = estimate(settled({**keys, **found.job()})).memory_gib
             if held is None or held.card.high <= room_gib:
                 return found
             micro //= 2
     return Batching(1, wished, checkpointing=True)
+
+
+def room(hardware: str) -> tuple[str, float]:
+    """The GPU to train on and its memory [GiB]; the processor where there is none.
+
+    Args:
+        hardware: of an option, as "1x RTX4090"; taken where this machine has no GPU.
+    """
+    machine = doctor.machine()
+    here = next((card.id for card in machine.cards if card.id is not None), None)
+    card = here or hardware.partition("x ")[2]
+    return (card, gpus.find(card).memory_gib) if card else (CPU, FREE * machine.memory_gib)

@@ -55,9 +55,9 @@ def ask(
             )
     given = dict(_pair(pair) for pair in pairs)
     if resume and file is not None:  # what was answered with "don't know" stays so
-        profile = answered(profiles.read(file), given)
+        profile = answered(profiles.read(file), given, alone=not typing)
     else:
-        profile = answered(_start(), {**_from_file(file), **given})
+        profile = answered(_start(), {**_from_file(file), **given}, alone=not typing)
     if typing:
         profile = _asked(profile, out, quiet=quiet)
     _hand_over(profile, out, as_json=as_json, quiet=quiet)

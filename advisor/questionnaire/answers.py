@@ -39,10 +39,13 @@ def answer(profile: Profile, key: str, given: Any) -> Profile:
     return profile.having("asked", **{key: given})
 
 
-def answered(profile: Profile, given: Mapping[str, Any]) -> Profile:
+def answered(profile: Profile, given: Mapping[str, Any], *, alone: bool = True) -> Profile:
     """The profile with many answers, as `--answers` and `--set` give them.
 
-    Where an answer and a file disagree, the file is right.
+    Where an answer and a file disagree, the file is right, unless a person can be asked.
+
+    Args:
+        alone: nobody will be asked.
 
     Raises:
         UserError: an unknown key, or an answer that does not fit.
@@ -51,7 +54,7 @@ def answered(profile: Profile, given: Mapping[str, Any]) -> Profile:
         if key == "origin":
             continue
         profile = answer(profile, str(key), value)
-    for clash in contradictions(profile):
+    for clash in contradictions(profile) if alone else ():
         profile = profile.having("counted", **{clash.key: clash.counted})
     return profile
 

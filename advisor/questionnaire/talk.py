@@ -4,7 +4,7 @@ from typing import Protocol
 
 from advisor.profile import ALIASES, Profile
 from advisor.questionnaire.answers import answer
-from advisor.questionnaire.counting import contradictions, notes
+from advisor.questionnaire.counting import contradictions, filled, notes
 from advisor.questionnaire.policy import next_question
 from advisor.questionnaire.questions import Question, question
 from advisor.recommendation.words import plain
@@ -55,6 +55,7 @@ def ask(profile: Profile, io: Io, found: str = "") -> Profile:
         io.say(found)
     told: set[str] = set()
     try:
+        profile = filled(profile)
         while True:
             profile = _settled(profile, io, settled)
             for note in notes(profile):

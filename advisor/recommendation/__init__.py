@@ -2,10 +2,10 @@
 
 The order is always the same and visible: what is possible, what vetoes bar, what must be in,
 expected quality with cost, time and risk (the rules' points), and a ranking under uncertainty.
-Estimates are made only for the options shown.
+Every option of a way that no rule bars is estimated.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -19,15 +19,14 @@ from advisor.recommendation.flips import flips, settle
 from advisor.recommendation.front import front
 from advisor.recommendation.ranking import Ranking, ranked
 from advisor.recommendation.reasons import LIKELY, cautions, excluded, shares
-from advisor.recommendation.records import Ranked, Recommendation, Verdict
+from advisor.recommendation.records import Ranked, Reason, Recommendation, Verdict
 from advisor.recommendation.shown import Shown, left_out, shown
 from advisor.recommendation.stages import stages
 from advisor.recommendation.words import listed, said
-from knowledge import prices, rules
+from knowledge import models, prices, rules
+from knowledge.quantities import GIB
 
 __all__ = ["first_place", "recommend"]
-
-WIDE = 12  # options estimated, so that the front of quality and cost is more than what is shown
 
 
 def recommend(profile: Profile, top: int = 5, measured: Sequence[Measured] = ()) -> Recommendation:
@@ -39,7 +38,7 @@ def recommend(profile: Profile, top: int = 5, measured: Sequence[Measured] = ())
     Raises:
         UserError: the hardware names a GPU that the catalogue does not have.
     """
-    ranking, view = _settled(profile, max(top, WIDE), measured)
+    ranking, view = _settled(profile, top, measured)
     known, answers = facts(profile), profile.answers()
     first, every = ranking.first, options(profile)
     verdict, says = _verdict(ranking, known, answers)
@@ -50,21 +49,42 @@ def recommend(profile: Profile, top: int = 5, measured: Sequence[Measured] = ())
         says=says,
         stack=() if first is None else first.stack,
         delivery="" if first is None else first.delivery,
-        options=view.options[:top],
+        options=view.options,
         excluded=(*excluded(ranking, known), *left_out(view, known)),
         flips=found,
         confidence=round(ranking.confidence, 3),
-        stages=stages(profile, view.options[:top]),
+        stages=stages(profile, view.options),
         questions_left=tuple(flip.key for flip in found if flip.key not in answers),
-        cautions=cautions(ranking, known),
+        cautions=(*_wished(profile, view.options), *cautions(ranking, known)),
         prices_as_of=prices.snapshot(),
         runner_up=next((o.id for o in view.options if o.stack != view.options[0].stack), None),
-        pareto=front(view.options),
-        break_even=_break_even(view.options[:top]),
+        pareto=front(profile, every, ranking, measured),
+        break_even=_break_even(view.options),
         answers=answers,
         bases=tuple(sorted({option.model for option in every if option.model})),
         considered=len(every),
     )
+
+
+def _wished(profile: Profile, shown: Sequence[Ranked]) -> Iterator[Reason]:
+    """That the model wished for is not the one proposed, and why."""
+    if profile.base_model is None or (shown and shown[0].model == profile.base_model):
+        return
+    row = models.find(profile.base_model)
+    if shown and shown[0].model == row.id:
+        return
+    least = 0.5 * row.architecture().parameters() / GIB
+    nearest = next((o for o in shown if o.model and o.delivery == "self-hosted"), None)
+    instead = (
+        f"the nearest possible is {nearest.model} on {nearest.hardware}"
+        if nearest
+        else ("no open model is proposed")
+    )
+    says = (
+        f"{row.id} takes {least:.0f} GiB even in 4 bits and is not what fits this task, place and "
+        f"speed; {instead}."
+    )
+    yield Reason("wished-model", says, row.source)
 
 
 def _break_even(options: Sequence[Ranked]) -> tuple[Crossing, ...]:

@@ -14,6 +14,7 @@ from knowledge.rules import Rule
 
 FOR, AGAINST = 6, 3  # reasons shown each way
 LIKELY = 0.5
+MATTERS = ("quality", "cost", "time", "risk")  # the order in which a way is judged
 
 
 def shares(ranking: Ranking) -> dict[str, float]:
@@ -42,6 +43,19 @@ def reasons(way: Way, ranking: Ranking, facts: Mapping[str, Any]) -> tuple[Reaso
         *sorted(needed, key=lambda reason: reason.rule),
         *(_reason(table[key], fired[key], facts, points[key]) for key in (*good, *bad)),
     )
+
+
+def points_by_matter(way: Way, ranking: Ranking) -> dict[str, float]:
+    """The points of a way by what they are about, over all worlds in which it is possible."""
+    found = dict.fromkeys(MATTERS, 0.0)
+    for world in ranking.worlds:
+        if way not in world.judgement.points:
+            continue
+        for key in world.judgement.fired:
+            rule = rules.table()[key]
+            if rule.kind == "prefer":
+                found[rule.about] += world.share * moved(rule, way)
+    return {matter: round(points, 3) for matter, points in found.items()}
 
 
 def cautions(ranking: Ranking, facts: Mapping[str, Any]) -> tuple[Reason, ...]:

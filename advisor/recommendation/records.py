@@ -47,6 +47,8 @@ class Ranked(msgspec.Struct, frozen=True):
     quality_source: str | None = None
     measured: bool = False
     architecture: str | None = None
+    points: dict[str, float] = {}
+    """The score by what it is about: quality, cost, time, risk."""
     over_volume: Costs | None = None
     """Cost over the horizon as a function of the requests a month."""
 
@@ -56,6 +58,7 @@ class Point(msgspec.Struct, frozen=True):
 
     id: str
     stack: tuple[str, ...]
+    metric: str
     quality: Range
     usd: Range
 
@@ -137,7 +140,7 @@ class Recommendation(msgspec.Struct, frozen=True):
     runner_up: str | None = None
     """The option that leads where the first place's stack does not."""
     pareto: tuple[Point, ...] = ()
-    """Options that no other beats in both expected quality and cost, the cheapest first."""
+    """Of all options those that none beats in both expected quality and cost, cheapest first."""
     answers: dict[str, Any] = {}
     """What was known, by key."""
     break_even: tuple[Crossing, ...] = ()

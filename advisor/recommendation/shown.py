@@ -11,18 +11,16 @@ from advisor.options import Option, Way, carried
 from advisor.profile import Profile
 from advisor.recommendation.costing import figures as estimated
 from advisor.recommendation.costing import over_volume
+from advisor.recommendation.expected import Hoped, expected, standing
+from advisor.recommendation.limits import barred, option_facts
 from advisor.recommendation.overruling import of_way
 from advisor.recommendation.ranking import Ranking
-from advisor.recommendation.reasons import reasons
+from advisor.recommendation.reasons import points_by_matter, reasons
 from advisor.recommendation.records import Because, Excluded, Ranked, Reason
 from advisor.recommendation.words import said
-from knowledge import models, quality, rules, standings
-from knowledge.quantities import Range
-from knowledge.rules import TRAINING
+from knowledge import models, rules
 from knowledge.standings import Standing
 
-LARGEST = 0.87  # of MMLU, about what the hosted models of the findings reached
-SHARED = 0.5  # of a lead there [log-odds] that shows on another task; the project's own judgement
 LEAST = 0.002  # chance of the first place below which an option is not worth showing
 
 
@@ -47,13 +45,13 @@ def shown(
     for way, chance in ranking.chances.items():
         if len(options) == top or (options and chance < LEAST):
             break
-        against: tuple[str, ...] = _barring({**known, "base_fits": False})
+        against: tuple[str, ...] = barred({**known, "base_fits": False})
         best: tuple[float, Option, Estimate | None] | None = None
         for option in carried(way, profile):
             if best is not None and option.model != best[1].model:
                 break
             figures = estimated(option)
-            against = _barring({**known, **_option_facts(option, figures, profile)})
+            against = barred({**known, **option_facts(option, figures, profile)})
             usd = None if figures is None else figures.money.usd
             if not against and (best is None or (usd is not None and usd.mid < best[0])):
                 best = (inf if usd is None else usd.mid), option, figures
@@ -76,28 +74,6 @@ def left_out(view: Shown, known: Mapping[str, Any]) -> tuple[Excluded, ...]:
     )
 
 
-def _option_facts(option: Option, figures: Estimate | None, profile: Profile) -> dict[str, Any]:
-    """What an estimate tells the rules: whether the base fits, and whether it can be paid."""
-    told: dict[str, Any] = {"base_fits": None if figures is None else figures.fits}
-    usd = None if figures is None else figures.money.once
-    # The user's own machine costs no money but its current, whatever the budget for training.
-    own = facts(profile).get("training_place") == "own" or option.job.get("gpu") == "cpu"
-    trains = bool(set(option.stack) & set(TRAINING))
-    if usd is not None and profile.train_budget_usd is not None and trains and not own:
-        told["within_budget"] = usd.low <= profile.train_budget_usd
-    return told
-
-
-def _barring(told: Mapping[str, Any]) -> tuple[str, ...]:
-    """The vetoes that read an estimate and fire."""
-    return tuple(
-        rule.id
-        for rule in rules.table().values()
-        if rule.kind == "veto" and rule.facts() & {"base_fits", "within_budget"}
-        if rule.fires(told)
-    )
-
-
 def _ranked(
     profile: Profile,
     option: Option,
@@ -109,8 +85,7 @@ def _ranked(
 ) -> Ranked:
     way = Way(option.stack, option.delivery)
     open_base = option.delivery == "self-hosted" and option.model is not None
-    row = standings.find(option.model or "", option.benchmark) if open_base else None
-    found, hoped = of_way(way, measured), _hoped(way, ranking)
+    hoped = expected(option, ranking, measured)
     points = [
         world.judgement.points[way] * world.share
         for world in ranking.worlds
@@ -125,15 +100,35 @@ def _ranked(
         hardware=option.hardware,
         score=round(sum(points), 3),
         probability=round(chance, 4),
-        quality=found.range if found else _with_base(hoped.range, row, way) if hoped else None,
+        quality=hoped.range if hoped else None,
         estimate=figures,
-        reasons=(*_results(found), *reasons(way, ranking, known), *_base(option, row)),
-        quality_metric=found.metric if found else hoped.row.metric if hoped else None,
-        quality_source=found.source if found else hoped.row.cited() if hoped else None,
-        measured=found is not None,
+        reasons=(
+            *_results(of_way(way, measured)),
+            *reasons(way, ranking, known),
+            *_finding(hoped),
+            *_base(option, standing(option)),
+        ),
+        quality_metric=hoped.metric if hoped else None,
+        quality_source=hoped.source if hoped else None,
+        measured=bool(hoped and hoped.measured),
+        points=points_by_matter(way, ranking),
         over_volume=over_volume(option, figures),
         architecture=models.find(option.model).kind if open_base else None,
     )
+
+
+def _finding(hoped: Hoped | None) -> Iterator[Reason]:
+    """What the expected quality rests on, and whether the user is inside its conditions."""
+    if hoped is None or hoped.measured:
+        return
+    unmet = " and ".join(hoped.unmet)
+    inside = (
+        f"Widened, because {unmet} is not known to be as it was there."
+        if unmet
+        else "Its conditions hold here."
+    )
+    says = f"{hoped.says} {inside}"
+    yield Reason(f"quality-{hoped.row}", says, hoped.source, sure=not unmet)
 
 
 def _base(option: Option, row: Standing | None) -> Iterator[Reason]:
@@ -147,18 +142,6 @@ def _base(option: Option, row: Standing | None) -> Iterator[Reason]:
         f"{row.metric} {row.score:g}, {model.licence}, {languages}."
     )
     yield Reason("base-model", says, row.source)
-
-
-def _with_base(hoped: Range, row: Standing | None, way: Way) -> Range:
-    """What to expect of a smaller model where nothing trains it: findings are of the largest."""
-    if row is None or row.metric != "MMLU" or set(way.stack) & set(TRAINING):
-        return hoped
-    return quality.shifted(hoped, min(0.0, quality.apart(row.score / 100, LARGEST) * SHARED))
-
-
-def _hoped(way: Way, ranking: Ranking) -> quality.Expected | None:
-    """What findings let expect in the likeliest world."""
-    return quality.expected(way.stack, ranking.worlds[0].facts) if ranking.worlds else None
 
 
 def _results(found: Measured | None) -> Iterator[Reason]:

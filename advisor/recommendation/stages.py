@@ -2,7 +2,7 @@
 
 import shlex
 from collections.abc import Sequence
-from math import inf
+from math import ceil, inf
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -93,7 +93,7 @@ def _budget(profile: Profile, usd: Range | None) -> float | None:
     most = profile.train_budget_usd
     if usd is None:
         return most
-    high = float(f"{usd.high:.2g}")
+    high = ceil(100 * usd.high) / 100  # whole cents
     return high if most is None else min(high, most)
 
 

@@ -44,6 +44,9 @@ class Drawing(msgspec.Struct, frozen=True):
 def html(view: View) -> str:
     """The page; every text of it is escaped."""
     sections = [_section(section) for section in view.sections]
+    tables = [number for number, section in enumerate(view.sections) if isinstance(section, Table)]
+    at = tables[0] + 1 if tables else len(sections)
+    sections[at:at] = [_section(figure) for figure in view.figures]
     return _template().render(view=view, sections=sections)
 
 

@@ -87,9 +87,13 @@ class Text(msgspec.Struct, frozen=True):
 
 
 class View(msgspec.Struct, frozen=True):
-    """One report: the answer in its first lines, then sections, then what it rests on."""
+    """One report: the answer in its first lines, then sections, then what it rests on.
+
+    `figures` are what only a page can draw; there they come after the first table.
+    """
 
     title: str
     answer: tuple[str, ...]
-    sections: tuple[Table | Chart | Text | Plot | Scatter, ...]
+    sections: tuple[Table | Chart | Text | Plot, ...]
     footer: tuple[str, ...] = ()
+    figures: tuple[Plot | Scatter, ...] = ()

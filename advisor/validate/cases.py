@@ -26,6 +26,19 @@ SIMPLE: dict[str, tuple[str, ...]] = {
 """Advisors that do not look at the profile."""
 
 
+def by_the_gap(known: dict[str, Any]) -> tuple[str, ...]:
+    """The stack by the usual rule of thumb: facts are retrieved, form is tuned, else a prompt.
+
+    Source: https://platform.openai.com/docs/guides/optimizing-llm-accuracy (remembered).
+    """
+    gap, examples = known.get("gap"), known.get("labelled_examples") or 0
+    if gap in ("facts", "both"):
+        return ("rag", "prompt")
+    if gap in ("behaviour", "language", "preference", "cost-latency") and examples >= 50:
+        return ("lora",)
+    return ("prompt",)
+
+
 def advised(answers: dict[str, Any]) -> Advice:
     """What the advisor recommends for a profile's answers; None of them is "don't know"."""
     known = {key: value for key, value in answers.items() if value is not None}
@@ -130,6 +143,11 @@ def _summary(
         simple_advisors={
             name: scores([_judged(case, stack, "", None, None) for case in listed])
             for name, stack in SIMPLE.items()
+        }
+        | {
+            "facts-RAG-form-LoRA": scores(
+                [_judged(case, by_the_gap(answers(case)), "", None, None) for case in listed]
+            )
         },
     )
 

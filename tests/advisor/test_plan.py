@@ -1,10 +1,12 @@
 """Plans made from recommendations: complete, priced, and refused where data is missing."""
 
 import json
+from pathlib import Path
 
 import msgspec
 import pytest
 
+from advisor import doctor
 from advisor import plan as planning
 from advisor.options import TUNE_ALL_FROM, part_to_train
 from advisor.profile import Profile, settled
@@ -161,3 +163,52 @@ def test_a_reward_that_can_be_checked_needs_no_reward_model(tmp_path) -> None:
     (step,) = plan.steps
     assert step.settings["reward"] == "exact" and step.settings["generations"] == 8
     load("grpo").settled(step)
+
+
+def test_a_tuning_plan_has_the_largest_batch_that_fits_and_published_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = doctor.machine()
+    without = msgspec.structs.replace(here, cards=())
+    monkeypatch.setattr(doctor, "machine", lambda: without)
+    rows = [{"prompt": "what is it? " * 60, "completion": "this. " * 30} for _ in range(600)]
+    file = tmp_path / "train.jsonl"
+    file.write_text("\n".join(json.dumps(row) for row in rows), encoding="utf-8")
+    sizes = []
+    for hardware in ("1x16GB", "1x24GB", "1x80GB"):
+        plan = made(task_type="generate", gap="behaviour", data=str(file), privacy="on-prem",
+                    hardware=hardware, expertise="ml", train_budget_usd=500,
+                    tried="prompt-insufficient")  # fmt: skip
+        (step,) = plan.steps
+        settings = step.settings
+        sizes.append(settings["micro_batch"])
+        assert settings["micro_batch"] * settings.get("accumulation", 1) == 16
+        assert settings["learning_rate"] == 2e-4
+        assert any("https://arxiv.org/abs/2305.14314" in line for line in plan.why)
+        assert load(step.method).settled(step).micro_batch == settings["micro_batch"]
+    assert sizes == sorted(sizes)
+
+
+def test_hosted_tuning_is_a_prompt_step_whose_provider_tunes_first() -> None:
+    profile = filled(settled({"task_type": "classify", "gap": "behaviour", "privacy": "api-ok",
+                              "hardware": "none", "data": TRAIN, "train_budget_usd": 500,
+                              "expertise": "ml"}))  # fmt: skip
+    advice = recommend(profile, top=20)
+    hosted = next(o for o in advice.options if (o.stack, o.delivery) == (("lora",), "hosted-ft"))
+    (step,) = planning.plan(profile, hosted).steps
+    assert step.method == "prompt"
+    assert f"ft:{step.model}" == hosted.model
+    settings = load("prompt").settled(step)
+    assert settings.tuning is not None and settings.tuning.usd_per_1m_training > 0
+    assert step.predicted.usd is not None
+
+
+@pytest.mark.parametrize("privacy", ["api-ok", "on-prem"])
+def test_every_stage_s_command_names_an_option_that_can_be_planned(privacy: str) -> None:
+    profile = filled(settled({"task_type": "classify", "gap": "behaviour", "privacy": privacy,
+                              "hardware": "none", "data": TRAIN, "train_budget_usd": 500,
+                              "expertise": "ml", "target_quality": 0.95}))  # fmt: skip
+    for stage in recommend(profile).stages:
+        if stage.option is not None:
+            chosen = planning.chosen(recommend(profile, top=50), stage.option)
+            assert planning.plan(profile, chosen).steps

@@ -49,7 +49,8 @@ def test_advice_sees_the_profile_and_the_task_type_only():
 
 def test_the_simple_advisors_stand_beside_and_agree_with_a_run_of_their_own():
     simple = validate.cases(ROWS, always("prompt")).summary.simple_advisors
-    assert list(simple) == ["always-prompt", "always-LoRA", "always-RAG"]
+    names = ["always-prompt", "always-LoRA", "always-RAG", "facts-RAG-form-LoRA"]
+    assert list(simple) == names
     for name, word in (("always-LoRA", "lora"), ("always-RAG", "rag")):
         own = validate.cases(ROWS, always(word)).summary
         assert simple[name].all_ok == own.all_ok
