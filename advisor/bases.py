@@ -1,46 +1,37 @@
-"""Which base model and hardware carry an approach stack: by task, memory, latency and licence.
+"""Which base model and hardware carry an approach stack: from the whole catalogue.
 
-The ladders name catalogue models from small to large; they are a starting point that the pilot
-and the user overrule, not a ranking of models.
+What is possible at all is sorted out here: the architecture that the task asks for, the licence,
+the language, the context, the weights on the card. Whether a job truly fits its estimate says
+(`advisor.recommendation.shown`). Of what is possible the model that stands best on the benchmark
+of its class comes first (`knowledge.standings`); a pilot and the user overrule it.
 """
 
+from functools import cache
 from typing import NamedTuple
 
 from advisor.facts import facts, owned
 from advisor.profile import Gpus, Profile
-from knowledge import gpus, models
+from knowledge import gpus, models, standings
+from knowledge.models import Model
+from knowledge.quantities import GIB
 from knowledge.rules import TRAINING
+from knowledge.standings import Metric
 
-CHAT = ("qwen3-0.6b", "qwen3-1.7b", "qwen3-4b", "qwen3-8b", "qwen3-14b", "qwen3-32b",
-        "llama-3.3-70b")  # fmt: skip
-RAW = ("smollm2-135m", "smollm2-360m", "qwen2.5-1.5b", "qwen2.5-7b", "qwen2.5-14b",
-       "qwen2.5-32b")  # fmt: skip
-CODE = ("qwen3-1.7b", "starcoder2-3b", "starcoder2-7b", "codellama-34b")
-ENCODERS = ("all-minilm-l6-v2", "modernbert-base", "modernbert-large")
+CPU = "cpu"
 FROM_RAW = {"cpt", "scratch"}
 PERMISSIVE = {"apache-2.0", "mit"}
+BOUND = ("noncommercial", "-nc-", "research")  # in the ids of licences that forbid selling
 API, API_STRONG = "gpt-5-mini", "gpt-5.1"
 API_TUNED, API_REWARDED = "ft:gpt-4.1-mini-2025-04-14", "ft:o4-mini-2025-04-16"
-# Bytes a parameter that training or serving takes on all GPUs together, activations of short
-# texts included. Source: finding E59, with a fifth more.
-BYTES = {
-    "prompt": 2.4,
-    "rag": 2.4,
-    "head-ft": 20.0,
-    "lora": 3.0,
-    "qlora": 1.1,
-    "adapters": 3.0,
-    "soft-prompt": 3.0,
-    "full-ft": 19.0,
-    "cpt": 19.0,
-    "scratch": 19.0,
-    "dpo": 3.4,
-    "ppo": 5.0,
-}
+BYTES = {"qlora": 0.5, "full-ft": 8.0, "cpt": 8.0, "scratch": 8.0}  # at the very least, a weight
+SIXTEEN_BITS = 2.0  # what a frozen weight takes elsewhere [bytes]
 TUNED_UP_TO = 9e9  # start small: a larger base is the next stage, not the first
 QUICK_UP_TO = 4.5e9  # what answers in under a second, or lives on a device
+ENCODER_ON_A_PROCESSOR = 3e7  # parameters; trains in minutes on two cores (README, Tuning)
+FURTHER_WORDS = 1.3e8  # likewise with the vocabulary of many languages, which is only looked up
 LEARNED_PROMPT_FROM = 1e10  # finding E20
 TOKENS_PER_PARAMETER = 20  # finding E42
+TRIED = 8  # base models tried for a way, the best standing first
 # A usual card for each hardware word; the estimate is made for it, and says so.
 CARDS = {
     "1x16GB": "RTX4060Ti-16GB",
@@ -51,6 +42,7 @@ CARDS = {
     "cluster": "H100-SXM-80GB",
 }
 RENTED = "A100-SXM-80GB"
+RENTABLE = (RENTED, "H100-SXM-80GB", "L40S", "RTX4090")  # of these the cheapest that fits
 
 
 class Place(NamedTuple):
@@ -62,7 +54,15 @@ class Place(NamedTuple):
     def __str__(self) -> str:
         if self.gpu is None:
             return "hosted"
-        return "cpu" if self.gpu == "cpu" else f"{self.n_gpus}x {self.gpu}"
+        return CPU if self.gpu == CPU else f"{self.n_gpus}x {self.gpu}"
+
+
+def places(stack: tuple[str, ...], delivery: str, profile: Profile) -> list[Place]:
+    """Where an option may run, the usual place first; rented ones are several."""
+    usual = place(stack, delivery, profile)
+    if usual.gpu != RENTED or has_gpus(profile):
+        return [usual]
+    return [Place(card, usual.n_gpus) for card in RENTABLE]
 
 
 def place(stack: tuple[str, ...], delivery: str, profile: Profile) -> Place:
@@ -77,14 +77,14 @@ def place(stack: tuple[str, ...], delivery: str, profile: Profile) -> Place:
         return Place(CARDS[hardware], min(count, _needed(stack)))
     known = facts(profile)
     if "head-ft" in stack and not {"cpt", "scratch"} & set(stack):
-        return Place("cpu", 1)
+        return Place(CPU, 1)
     if known.get("training_place") == "nowhere" or profile.privacy in ("on-prem", "on-device"):
-        return Place("cpu", 1)
+        return Place(CPU, 1)
     return Place(RENTED, min(known.get("training_gpus", 1), _needed(stack)))
 
 
 def bases(stack: tuple[str, ...], delivery: str, where: Place, profile: Profile) -> list[str]:
-    """Catalogue models that fit, the preferred one first; [] where the catalogue has none."""
+    """Catalogue models that may carry a stack there, the best standing first; [] for none."""
     if delivery == "api":
         hard = profile.task_type == "reason" or profile.error_cost == "high"
         return [API_STRONG, API] if hard else [API, API_STRONG]
@@ -92,10 +92,58 @@ def bases(stack: tuple[str, ...], delivery: str, where: Place, profile: Profile)
         return [API_REWARDED if "ppo" in stack else API_TUNED]
     if profile.task_type == "predict-sequence" and "scratch" not in stack:
         return []
-    ladder = [name for name in _ladder(stack, profile) if _allowed(name, profile)]
     low, high = _sizes(stack, where, profile)
-    fitting = [name for name in ladder if low <= _parameters(name) <= high]
-    return fitting[::-1][:2]
+    rows = [
+        row
+        for row in models.table().values()
+        if low <= _parameters(row.id) <= high and _suits(row, stack, profile)
+    ]
+    rows = [row for row in rows if _speaks(row, profile.language)] or rows
+    if "scratch" in stack:  # a shape to fill: the largest that the text feeds, free to copy
+        rows.sort(key=lambda row: (row.licence not in PERMISSIVE, -_parameters(row.id), row.id))
+        return [row.id for row in rows[:TRIED]]
+    metric = benchmark(stack, where, profile)
+    found = {row.id: standings.find(row.id, metric) for row in rows}
+    # Of equal standing the smaller; what has no standing comes last.
+    scores = {name: 0.0 if row is None else row.score for name, row in found.items()}
+    return sorted(scores, key=lambda name: (-scores[name], _parameters(name)))[:TRIED]
+
+
+def benchmark(stack: tuple[str, ...], where: Place, profile: Profile) -> Metric:
+    """The benchmark that models for a stack are compared by."""
+    if encodes(stack, profile):
+        return "MTEB classification" if where.gpu == CPU else "GLUE"
+    if profile.task_type in ("code", "sql") and set(stack) & set(TRAINING):
+        return "HumanEval"
+    return "MMLU"
+
+
+def encodes(stack: tuple[str, ...], profile: Profile) -> bool:
+    """Whether an encoder carries the stack: a head on it, or raw text read for labels."""
+    return "head-ft" in stack or (profile.task_type == "classify" and bool(FROM_RAW & set(stack)))
+
+
+def _speaks(row: Model, language: str | None) -> bool:
+    """Whether a model was published for a language."""
+    return language is None or bool({language, "multilingual", "code"} & set(row.languages))
+
+
+def _suits(row: Model, stack: tuple[str, ...], profile: Profile) -> bool:
+    """Whether a model's architecture, weights, licence and context suit the stack."""
+    licence = row.licence.lower()
+    if any(word in licence for word in BOUND):
+        return False
+    if profile.provenance not in (None, "any") and licence not in PERMISSIVE:
+        return False
+    if row.context < (profile.tokens_in or 0):
+        return False
+    if encodes(stack, profile):
+        return row.kind == "encoder"
+    if FROM_RAW & set(stack):
+        return row.kind == "decoder" and row.use == "base"
+    if row.kind == "encoder-decoder":  # reads a text, writes another; converses badly
+        return profile.task_type in ("summarize", "translate") and bool(set(stack) & {*TRAINING})
+    return row.kind == "decoder" and (row.use == "code" or row.chat_hub is not None)
 
 
 def _needed(stack: tuple[str, ...]) -> int:
@@ -105,15 +153,10 @@ def _needed(stack: tuple[str, ...]) -> int:
     return 8 if {"full-ft", "dpo", "ppo", "soft-prompt"} & set(stack) else 1
 
 
-def _ladder(stack: tuple[str, ...], profile: Profile) -> tuple[str, ...]:
-    sequences = profile.task_type == "predict-sequence"
-    if "head-ft" in stack or (profile.task_type == "classify" and FROM_RAW & set(stack)):
-        return ENCODERS
-    if sequences or FROM_RAW & set(stack):
-        return RAW
-    if profile.task_type == "code" and set(stack) & set(TRAINING):
-        return CODE
-    return CHAT
+def has_gpus(profile: Profile) -> bool:
+    """Whether the user has GPUs."""
+    hardware = profile.hardware
+    return isinstance(hardware, Gpus) or (hardware is not None and owned(hardware)[0] > 0)
 
 
 def _sizes(stack: tuple[str, ...], where: Place, profile: Profile) -> tuple[float, float]:
@@ -121,11 +164,13 @@ def _sizes(stack: tuple[str, ...], where: Place, profile: Profile) -> tuple[floa
     low, high = 0.0, TUNED_UP_TO if set(stack) & set(TRAINING) else float("inf")
     if profile.latency == "sub-second" or profile.privacy == "on-device":
         high = QUICK_UP_TO
-    if where.gpu == "cpu":
-        high = min(high, 1e8 if "head-ft" in stack else QUICK_UP_TO)
+    if where.gpu == CPU:
+        english = profile.language in (None, "en")
+        encoder = ENCODER_ON_A_PROCESSOR if english else FURTHER_WORDS
+        high = min(high, encoder if "head-ft" in stack else QUICK_UP_TO)
     elif where.gpu is not None:
-        memory = gpus.find(where.gpu).memory_gib * 2**30 * min(where.n_gpus, 8)
-        high = min(high, memory / max(BYTES[part] for part in stack))
+        memory = gpus.find(where.gpu).memory_gib * GIB * min(where.n_gpus, 8)
+        high = min(high, memory / max(BYTES.get(part, SIXTEEN_BITS) for part in stack))
     if "soft-prompt" in stack:
         low, high = LEARNED_PROMPT_FROM, max(high, 4 * LEARNED_PROMPT_FROM)
     if "scratch" in stack and profile.unlabelled_tokens is not None:
@@ -133,11 +178,6 @@ def _sizes(stack: tuple[str, ...], where: Place, profile: Profile) -> tuple[floa
     return low, high
 
 
-def _allowed(name: str, profile: Profile) -> bool:
-    if profile.provenance in (None, "any"):
-        return True
-    return models.find(name).licence.lower() in PERMISSIVE
-
-
+@cache
 def _parameters(name: str) -> float:
     return float(models.find(name).architecture().parameters())

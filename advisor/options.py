@@ -5,10 +5,11 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 
-from advisor.bases import Place, bases, place
+from advisor.bases import CPU, Place, bases, benchmark, has_gpus, places
 from advisor.profile import Profile
 from knowledge import models
 from knowledge.rules import TRAINING
+from knowledge.standings import Metric
 
 
 class Way(NamedTuple):
@@ -21,8 +22,10 @@ class Way(NamedTuple):
 class Option(msgspec.Struct, frozen=True):
     """A possible way with its base model and hardware; `job` is what an estimate is asked.
 
-    `job` is the option's largest piece of work: the training of its primary approach, or a month
-    of requests where nothing is trained.
+    `job` is the option's largest piece of work: the training of its primary approach, or the
+    requests where nothing is trained. `serving` is a job that answers with what was trained; None
+    where `job` answers already, or nothing is said about it. `benchmark` is what base models for
+    it are compared by.
     """
 
     id: str
@@ -32,6 +35,8 @@ class Option(msgspec.Struct, frozen=True):
     delivery: str
     hardware: str
     job: dict[str, Any]
+    serving: dict[str, Any] | None = None
+    benchmark: Metric = "MMLU"
 
 
 # Every stack that makes sense, the primary first. What is pretrained on raw text is tuned
@@ -85,6 +90,8 @@ TUNE_ALL_FROM = 2000
 ENCODER_EPOCHS = 4.0
 REQUESTS, TOKENS_IN, TOKENS_OUT, EPOCHS = 10_000, 400, 150, 3.0  # where the profile says nothing
 SHORTEST, LONGEST = 128, 4096
+HORIZON_MONTHS = 12.0  # over which costs are counted where the profile says nothing
+PASSAGES_TOKENS = 1000  # of retrieved passages in a prompt: five of 200, as `rag` estimates
 
 
 def deliveries(stack: tuple[str, ...]) -> tuple[str, ...]:
@@ -108,22 +115,29 @@ def options(profile: Profile) -> list[Option]:
 
 
 def carried(way: Way, profile: Profile) -> Iterator[Option]:
-    """The options of one way, the preferred base model first; none where no base fits."""
-    where = place(way.stack, way.delivery, profile)
-    catalogued: list[str | None] = [*bases(way.stack, way.delivery, where, profile)]
-    if not catalogued and profile.task_type == "predict-sequence":
-        catalogued = [None]  # a public model of the field, which the catalogue does not list
-    for model in catalogued:
-        name = "-".join(way.stack)
-        short = f"{name}:{model or 'field-model'}:{way.delivery}"
+    """The options of one way: the base models, best standing first, each in every place."""
+    seen: dict[tuple[str | None, Place], None] = {}
+    for where in places(way.stack, way.delivery, profile):
+        found: list[str | None] = [*bases(way.stack, way.delivery, where, profile)]
+        if not found and profile.task_type == "predict-sequence" and "scratch" not in way.stack:
+            found = [None]  # a public model of the field, which the catalogue does not list
+        seen |= dict.fromkeys((model, where) for model in found)
+    order = {model: number for number, model in enumerate(dict.fromkeys(m for m, _ in seen))}
+    usual = places(way.stack, way.delivery, profile)[0]
+    for model, where in sorted(seen, key=lambda pair: order[pair[0]]):
+        parts = ["-".join(way.stack), model or "field-model", way.delivery]
+        if where != usual:
+            parts.append((where.gpu or "").lower())
         yield Option(
-            id=short,
+            id=":".join(parts),
             stack=way.stack,
             methods=methods(way.stack, profile),
             model=model,
             delivery=way.delivery,
             hardware=str(where),
             job=_job(way, model, where, profile),
+            serving=_serving(way, model, where, profile),
+            benchmark=benchmark(way.stack, where, profile),
         )
 
 
@@ -153,7 +167,49 @@ def _job(way: Way, model: str | None, where: Place, profile: Profile) -> dict[st
         part = part_to_train(profile.labelled_examples)
         job |= {"train": part, "classes": max(profile.n_classes or 2, 2)}
         job["epochs"] = 1.0 if part == "head" else ENCODER_EPOCHS
+    if where.gpu is not None and where.gpu != "cpu":
+        job |= _own(profile)
     return {key: value for key, value in job.items() if value is not None}
+
+
+def _serving(way: Way, model: str | None, where: Place, profile: Profile) -> dict[str, Any] | None:
+    """The job of answering with what was trained, on one GPU of the place."""
+    if model is None or not set(way.stack) & set(TRAINING):
+        return None
+    if where.gpu is None:
+        return {"model": model, "method": "prompt", **_answers(way, profile)}
+    if where.gpu == CPU:
+        return None  # the user's own processor costs nothing that is known
+    return _asked(model, Place(where.gpu, 1), _answers(way, profile)) | _own(profile)
+
+
+def _asked(model: str | None, where: Place, answers: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "model": model,
+        "method": "inference",
+        "gpu": where.gpu,
+        "n_gpus": where.n_gpus,
+        "micro_batch": 1,
+        "seq_len": answers["tokens_in"],
+        "new_tokens": answers["tokens_out"],
+        **answers,
+    }
+
+
+def _own(profile: Profile) -> dict[str, Any]:
+    """What marks a job as run on hardware of one's own."""
+    return {"owned": True} if has_gpus(profile) else {}
+
+
+def _answers(way: Way, profile: Profile) -> dict[str, Any]:
+    """The requests that are answered, over the horizon."""
+    read = PASSAGES_TOKENS if "rag" in way.stack else 0
+    return {
+        "requests": REQUESTS if profile.volume_per_month is None else profile.volume_per_month,
+        "tokens_in": (profile.tokens_in or TOKENS_IN) + read,
+        "tokens_out": profile.tokens_out or TOKENS_OUT,
+        "months": profile.horizon_months or HORIZON_MONTHS,
+    }
 
 
 def part_to_train(examples: int | None) -> Literal["head", "all"]:
@@ -180,15 +236,13 @@ def _work(approach: str, model: str | None, profile: Profile) -> dict[str, Any]:
 
 
 def _requests(way: Way, model: str | None, where: Place, profile: Profile) -> dict[str, Any]:
-    rag = "rag" in way.stack
-    job: dict[str, Any] = {
-        "model": model,
-        "method": "rag" if rag else "prompt",
-        "requests": REQUESTS if profile.volume_per_month is None else profile.volume_per_month,
-        "tokens_in": profile.tokens_in or TOKENS_IN,
-        "tokens_out": profile.tokens_out or TOKENS_OUT,
-        "corpus_tokens": profile.unlabelled_tokens if rag else None,
-    }
-    if where.gpu is not None:
-        job |= {"gpu": where.gpu, "n_gpus": where.n_gpus}
+    """What answering takes: tokens at a price, or GPUs that are kept for it."""
+    answers = _answers(way, profile)
+    if where.gpu is not None and (where.gpu != CPU or "rag" not in way.stack):
+        return _asked(model, where, answers) | ({} if where.gpu == CPU else _own(profile))
+    if "rag" not in way.stack:
+        return {"model": model, "method": "prompt", **answers}
+    job = {"model": model, "method": "rag", "gpu": where.gpu, **answers}
+    job |= {"tokens_in": profile.tokens_in or TOKENS_IN,  # the estimate adds the passages
+            "corpus_tokens": profile.unlabelled_tokens}  # fmt: skip
     return {key: value for key, value in job.items() if value is not None}

@@ -6,6 +6,8 @@ Whatever needs an estimate is solved here and written into the plan; a backend r
 from collections.abc import Callable
 from typing import Any
 
+from msgspec.structs import replace
+
 from advisor import calibration, doctor
 from advisor.estimates import estimate
 from advisor.estimates.records import Estimate
@@ -23,6 +25,12 @@ ENCODER = "all-minilm-l6-v2"  # what is tuned or embeds where nothing else is na
 TOKENS_PER_WORD = 1.4  # English in a WordPiece vocabulary
 PASSAGE = 220  # tokens of one passage, the default of the rag backend
 MICRO_BATCH, LONGEST = 32, 256
+READS_TEXT = ("cpt", "scratch")  # approaches that learn from plain text
+SURVIVAL = (
+    "Of raw web text about one document in nine may survive curation "
+    "(https://arxiv.org/abs/2306.01116): size the model by the tokens that its report counts."
+)
+ANSWERS = "tune"  # the step that makes a model which answers
 SHOTS, HELD_OUT = 8, 200  # examples in a message; items asked for a first figure
 
 
@@ -55,7 +63,16 @@ def plan(profile: Profile, option: Ranked) -> Plan:
         if row.id == "prompt" and any(step.method == "rag" for step in steps):
             why.append("Answers are cited passages; writing them out with a model comes on top.")
             continue
-        steps.append(_MAKERS.get(row.backend or "", _other)(profile, option, row))
+        step = _MAKERS.get(row.backend or "", _other)(profile, option, row)
+        if row.approach in READS_TEXT and profile.corpus is not None:
+            if not steps:
+                steps.append(_curator(profile))
+                why.append(SURVIVAL)
+            step = _on_curated(step, steps[0])
+        if row.id == "rag" and any(earlier.name == ANSWERS for earlier in steps):
+            step = replace(step, settings={"generator": f"step:{ANSWERS}"})
+            why.append("The tuned model writes the answers, from the passages that are found.")
+        steps.append(step)
     return Plan(
         name=_name(profile, option),
         steps=tuple(steps),
@@ -111,8 +128,10 @@ def _classifier(profile: Profile, option: Ranked, row: methods.Method) -> Step:
         "epochs": passes,
     }
     data = Data(train=train, test=profile.test_data)
-    expected = _expected(job, option, "accuracy")
-    return Step("classify", row.id, model, data=data, settings=settings, predicted=expected)
+    tags = isinstance(reading.read(train).rows[0], reading.Tagged)
+    expected = _expected(job, option, None if tags else "accuracy")
+    name = "extract" if tags else "classify"
+    return Step(name, row.id, model, data=data, settings=settings, predicted=expected)
 
 
 def _sizes(row: methods.Method) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -131,7 +150,7 @@ def _sizes(row: methods.Method) -> tuple[dict[str, Any], dict[str, Any]]:
 def _tuner(profile: Profile, option: Ranked, row: methods.Method) -> Step:
     """A step that tunes a model on what the data hold: labels, or answers."""
     train = _needed(profile, "data", "a file of labelled examples or of prompts with answers")
-    if isinstance(reading.read(train).rows[0], reading.Labelled):
+    if isinstance(reading.read(train).rows[0], reading.Labelled | reading.Tagged):
         return _classifier(profile, option, row)
     return _answerer(profile, option, row)
 
@@ -161,7 +180,7 @@ def _answerer(profile: Profile, option: Ranked, row: methods.Method) -> Step:
     }
     data = Data(train=train, test=profile.test_data)
     expected = _expected(job, option, None)
-    return Step("tune", row.id, option.model, data=data, settings=settings, predicted=expected)
+    return Step(ANSWERS, row.id, option.model, data=data, settings=settings, predicted=expected)
 
 
 def _retriever(profile: Profile, option: Ranked, row: methods.Method) -> Step:
@@ -178,6 +197,27 @@ def _retriever(profile: Profile, option: Ranked, row: methods.Method) -> Step:
     }
     data = Data(corpus=corpus, questions=profile.questions)
     return Step("retrieve", row.id, ENCODER, data=data, predicted=_expected(job, option, None))
+
+
+def _curator(profile: Profile) -> Step:
+    """A step that makes the user's raw text a corpus; sequences that are no language keep all
+    that was made for language switched off.
+    """
+    corpus = _needed(profile, "corpus", "a folder of text")
+    data = Data(corpus=corpus, test=profile.test_data)
+    settings: dict[str, Any] = {}
+    if profile.domain_distance == "non-text" or profile.task_type == "predict-sequence":
+        settings = {"repair": False, "filters": [], "personal": "keep", "duplicates": "exact"}
+        settings |= {"abuse_per_1000_words": None}
+    return Step("curate", "curate", data=data, settings=settings)
+
+
+def _on_curated(step: Step, curate: Step) -> Step:
+    """The step, reading what the curation made."""
+    if curate.method != "curate":
+        return step
+    data = replace(step.data, train=f"step:{curate.name}", corpus=None)
+    return replace(step, data=data)
 
 
 def _prompter(profile: Profile, option: Ranked, row: methods.Method) -> Step:

@@ -93,6 +93,9 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
     target_quality: Annotated[float, msgspec.Meta(gt=0, le=1)] | None = None
     tokens_in: Annotated[int, msgspec.Meta(ge=1)] | None = None
     tokens_out: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    language: str | None = None
+    duplicates: Count | None = None
+    personal_data: Count | None = None
     horizon_months: Annotated[float, msgspec.Meta(gt=0)] | None = None
     data: str | None = None
     test_data: str | None = None

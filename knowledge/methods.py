@@ -54,7 +54,7 @@ class Method(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     status: Literal["read", "remembered"]
     aliases: tuple[str, ...] = ()
     approach: Approach | None = None
-    backend: Literal["finetune", "peft", "prompting", "rag"] | None = None
+    backend: Literal["curation", "finetune", "peft", "prompting", "rag"] | None = None
 
     trains: Literal["nothing", "all", "added", "head", "norms"]
     """Which parameters receive gradients."""

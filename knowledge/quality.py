@@ -110,6 +110,17 @@ def widened(range_: Range, factor: float) -> Range:
     return Range(round(low, 4), range_.mid, round(high, 4))
 
 
+def shifted(range_: Range, by: float) -> Range:
+    """A share's interval moved in log-odds."""
+    moved = (1 / (1 + exp(-_log_odds(end) - by)) for end in (range_.low, range_.mid, range_.high))
+    return Range(*(round(end, 4) for end in moved))
+
+
+def apart(share: float, other: float) -> float:
+    """How far a share lies above another, in log-odds."""
+    return _log_odds(share) - _log_odds(other)
+
+
 def _log_odds(share: float) -> float:
     inside = min(max(share, NEAREST_TO_CERTAIN), 1 - NEAREST_TO_CERTAIN)
     return log(inside / (1 - inside))

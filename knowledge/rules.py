@@ -1,8 +1,8 @@
 """The rules of the advice, as data: conditions over facts, what follows, and on what grounds.
 
-A rule says one of five things: `veto` (these approaches are out), `require` (the stack must hold
-this), `prefer` (points for the first or a further place in a stack), `caution` (a sentence beside
-the advice) and `verdict` (do not build, or not yet). A belief says what an unanswered question
+A rule says one of four things: `veto` (these approaches are out; with a `verdict`, building at all,
+or yet), `require` (the stack must hold this), `prefer` (points for the first or a further place in
+a stack) and `caution` (a sentence beside the advice). A belief says what an unanswered question
 most likely hides. Both are rows; nothing in a row is executed.
 """
 
@@ -26,7 +26,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "training": TRAINING,
     "all": APPROACHES,
 }
-Kind = Literal["veto", "require", "prefer", "caution", "verdict"]
+Kind = Literal["veto", "require", "prefer", "caution"]
 
 
 class Clause(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -171,11 +171,10 @@ def _spelled(rule: Rule) -> Rule:
 
 def _checked(rule: Rule) -> Rule:
     consequence = {
-        "veto": rule.out or rule.out_first,
+        "veto": rule.out or rule.out_first or rule.verdict,
         "require": rule.add,
         "prefer": rule.first or rule.further,
         "caution": rule.says,
-        "verdict": rule.verdict,
     }
     if not consequence[rule.kind]:
         raise UserError(f"rules.yaml: {rule.id!r} is a {rule.kind} without its consequence")

@@ -48,7 +48,7 @@ def test_help_imports_no_command() -> None:
     assert not imported
 
 
-@pytest.mark.parametrize("method", ["head-ft", "lora", "rag", "prompt"])
+@pytest.mark.parametrize("method", ["head-ft", "lora", "rag", "prompt", "curate"])
 def test_faces_of_backends_are_light(method: str) -> None:
     code = f"import sys, backends; backends.load({method!r}); print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -67,6 +67,16 @@ def _start() -> Profile:
     return Profile().having("detected", hardware=doctor.machine().word)
 
 
+def _found(profile: Profile) -> str:
+    """What was found here, in a sentence."""
+    here = doctor.machine()
+    cards = ", ".join(f"{card.name} ({card.memory_gib:.0f} GiB)" for card in here.cards)
+    said = f"Found here: {cards or 'no GPU'}, {here.cores} cores, {here.memory_gib:.0f} GiB memory"
+    if profile.origin.get("hardware") == "detected":
+        return f"{said}; --set hardware=... names other GPUs."
+    return f"{said}."
+
+
 def _from_file(file: Path | None) -> Mapping[str, Any]:
     """The answers of a file; its paths are relative to its own folder."""
     if file is None:
@@ -121,7 +131,7 @@ def _wrapped(text: str) -> str:
 
 def _asked(profile: Profile, out: Path | None, *, quiet: bool) -> Profile:
     try:
-        return conversation(profile, Terminal())
+        return conversation(profile, Terminal(), _found(profile))
     except Stopped as stopped:
         if not sys.stdin.isatty():  # the end of piped answers: the rest is not known
             return stopped.profile

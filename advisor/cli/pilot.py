@@ -75,6 +75,7 @@ def pilot(
     tried += work.run(_curve(profile, before.options, chosen, tried, parts, work.left), left)
     found = [
         probes.learning_curve(_family(tried)),
+        probes.retrieval(tried),
         probes.vocabulary(profile, before.options[0].model),
     ]
     outcome = _outcome(profile, folder, before, tried, left, [one for one in found if one])

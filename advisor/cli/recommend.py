@@ -10,6 +10,8 @@ from advisor import profile as profiles
 from advisor.cli.output import common, notes, print_json, screen
 from advisor.questionnaire.counting import filled
 from advisor.recommendation import recommend as advise
+from advisor.recommendation import since as earlier_ones
+from advisor.recommendation.stages import naming
 from advisor.report import advice
 from backends import plans
 from knowledge.files import write_text
@@ -30,6 +32,11 @@ from knowledge.files import write_text
     type=click.Path(path_type=Path),
     help="Results on the task itself, which overrule expectations: rows, or a run; repeatable.",
 )
+@click.option(
+    "--since",
+    type=click.Path(path_type=Path),
+    help="An earlier --json: says what changed, and why the answer did or didn't.",
+)
 @common
 def recommend(
     profile_file: Path,
@@ -37,12 +44,17 @@ def recommend(
     plan_out: Path | None,
     top: int,
     measured: tuple[Path, ...],
+    since: Path | None,
     as_json: bool,
     quiet: bool,
 ) -> None:
     """Rank the options for a profile: reasons, exclusions, and what would flip the answer."""
     profile = filled(profiles.read(profile_file))
+    earlier = None if since is None else earlier_ones.read(since)
     recommendation = advise(profile, top=top, measured=results.of(profile, measured))
+    if earlier is not None:
+        recommendation = earlier_ones.compared(recommendation, earlier)
+    recommendation = naming(recommendation, profile_file)
     view = advice.view(recommendation, profile.name)
     if report is not None:
         from advisor.report.page import html  # jinja2 only when a page is asked for

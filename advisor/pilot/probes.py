@@ -6,7 +6,7 @@ from importlib import resources
 from pathlib import Path
 from random import Random
 from statistics import NormalDist, quantiles
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from advisor import tokens
 from advisor.pilot import Finding, Tried
@@ -76,6 +76,26 @@ def fitted(rows: Sequence[int], errors: Sequence[float]) -> Fit:
     slope = sum((x - middle) * (y - height) for x, y in zip(across, up, strict=True)) / spread
     rate = max(0.0, -slope)
     return Fit(math.exp(height + rate * middle), rate)
+
+
+def retrieval(points: Sequence[Tried]) -> Finding | None:
+    """How often the right passage is found; None where nothing was searched."""
+    found = next((one.metrics for one in points if "recall@10" in one.metrics), None)
+    if found is None:
+        return None
+    figures: dict[str, Any] = {
+        name: found[name].value
+        for name in ("recall@10", "dense_recall@10", "bm25_recall@10")
+        if name in found
+    }
+    recall = found["recall@10"]
+    between = "" if recall.low is None else f" ({recall.low:.2f} to {recall.high:.2f})"
+    return Finding(
+        "retrieval",
+        f"The right passage is among the first ten for {recall.value:.2f}{between} of "
+        f"{recall.n or 'the'} questions; answers read from passages are seldom right more often.",
+        figures,
+    )
 
 
 def vocabulary(profile: Profile, model: str | None) -> Finding | None:

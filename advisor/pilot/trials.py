@@ -59,8 +59,9 @@ def chosen(
             out.append(_left(option, f"{MOST} options that rank higher are tried"))
             continue
         try:
-            _require(option, budget_usd)
-            trials.append(_trial(profile, option, samples, seconds / MOST, budget_usd))
+            trial = _trial(profile, option, samples, seconds / MOST, budget_usd)
+            _require(option, trial.plan, budget_usd)
+            trials.append(trial)
         except UserError as reason:
             out.append(_left(option, str(reason)))
     return trials, out
@@ -100,7 +101,7 @@ def outcome(trial: Trial, folder: Path, result: RunResult) -> Tried:
         folder=str(folder),
         rows=trial.rows,
         metrics=metrics,
-        metric=next((name for name in METRICS if name in metrics), None),
+        metric=next((name for name in METRICS if name in metrics), None) if _whole(trial) else None,
         seconds=result.seconds,
         predicted_seconds=total,
         peak_gib=max(peaks) / GIB if peaks else None,
@@ -163,23 +164,30 @@ def place_of(recommendation: Recommendation) -> FirstPlace:
     return FirstPlace(recommendation.stack, recommendation.delivery, recommendation.confidence)
 
 
+def _whole(trial: Trial) -> bool:
+    """Whether the steps do all that the option does: without a model, found passages answer."""
+    steps = {methods.find(step.method).approach or step.method for step in trial.plan.steps}
+    return steps >= set(trial.stack)
+
+
 def _left(option: Ranked, because: str) -> LeftOut:
     return LeftOut(option.id, option.stack, because)
 
 
-def _require(option: Ranked, budget_usd: float | None) -> None:
-    """Look whether an option can be tried here and now.
+def _require(option: Ranked, plan: Plan, budget_usd: float | None) -> None:
+    """Look whether the steps of an option can be tried here and now.
 
     Raises:
         UserError: it cannot, and why.
     """
     if option.delivery == "hosted-ft":
         raise UserError("a provider's tuning has no small version: run its plan itself")
-    for method in option.methods:
-        backends.load(method).require()
-        if methods.find(method).backend == "prompting":
+    tried = [methods.find(step.method) for step in plan.steps]
+    for method in tried:
+        backends.load(method.id).require()
+        if method.backend == "prompting":
             _require_endpoint(option, budget_usd)
-    trained = any(methods.find(method).trains != "nothing" for method in option.methods)
+    trained = any(method.trains != "nothing" for method in tried)
     if trained and option.model is not None and not weights.at_hand(option.model):
         raise UserError(f"the weights of {option.model} are not on this machine")
 

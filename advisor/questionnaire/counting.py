@@ -1,6 +1,6 @@
 """What files say by themselves: examples, classes, pairs, lengths, tokens of raw text."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 from statistics import mean
@@ -9,7 +9,11 @@ from typing import Any, NamedTuple
 from advisor.profile import Profile
 from backends import data
 from backends.data import Judged, Labelled, Preference, Ranking, Text
+from backends.data.languages import language_of
+from backends.data.sensitive import sensitive
 
+SPREAD, SHOWN = 40, 50  # texts, and characters of each, by which a language is told
+LOOKED_AT = 20_000  # texts searched for personal data
 CHARACTERS_PER_TOKEN = 4.0  # English in usual vocabularies; Source: remembered, all vendors' docs
 
 
@@ -77,15 +81,17 @@ def _stamp(path: str) -> tuple[str, float]:
 @cache
 def _rows(path: str, _changed: float) -> dict[str, Any]:
     rows = data.read(path).rows
+    seen = _seen([data.input_text(row) for row in rows])
     kind = type(rows[0]) if rows else Text
     if kind in (Preference, Ranking, Judged):
-        return {"preference_pairs": len(rows)}
+        return {"preference_pairs": len(rows), **seen}
     if kind is Text:
         characters = sum(len(row.text) for row in rows if isinstance(row, Text))
-        return {"unlabelled_tokens": round(characters / CHARACTERS_PER_TOKEN)}
+        return {"unlabelled_tokens": round(characters / CHARACTERS_PER_TOKEN), **seen}
     labels = {row.label for row in rows if isinstance(row, Labelled)}
     return {
         "labelled_examples": len(rows),
+        **seen,
         **({"n_classes": len(labels)} if labels else {}),
         "tokens_in": _mean_tokens(data.input_text(row) for row in rows),
         "tokens_out": _mean_tokens(data.target_text(row) or "" for row in rows),
@@ -100,4 +106,41 @@ def _mean_tokens(texts: Iterable[str]) -> int:
 def _tokens(path: str, _changed: float) -> dict[str, Any]:
     documents, _ = data.documents(path)
     characters = sum(len(document.text) for document in documents)
-    return {"unlabelled_tokens": round(characters / CHARACTERS_PER_TOKEN)}
+    tokens = round(characters / CHARACTERS_PER_TOKEN)
+    return {"unlabelled_tokens": tokens, **_seen([document.text for document in documents])}
+
+
+def _seen(texts: Sequence[str]) -> dict[str, Any]:
+    """What the texts show: their language, exact copies, and how many hold personal data."""
+    step = max(1, len(texts) // SPREAD)
+    spread = " ".join(text[:SHOWN] for text in texts[::step][:SPREAD])
+    language = _language(spread)
+    return {
+        "duplicates": len(texts) - len(set(texts)),
+        "personal_data": sum(bool(_personal(text)) for text in texts[:LOOKED_AT]),
+        **({"language": language} if language is not None else {}),
+    }
+
+
+def _personal(text: str) -> set[str]:
+    return set(sensitive(text))
+
+
+def _language(text: str) -> str | None:
+    try:
+        return language_of(text)
+    except ImportError:  # without the package the language stays unknown
+        return None
+
+
+def notes(profile: Profile) -> tuple[str, ...]:
+    """What the counted files call for, in a sentence each."""
+    found = []
+    if profile.personal_data:
+        found.append(
+            f"{profile.personal_data:,} texts hold what looks like personal data or secrets "
+            "(e-mail addresses, numbers, keys): settle where they may go before any leaves."
+        )
+    if profile.duplicates:
+        found.append(f"{profile.duplicates:,} texts are exact copies of others.")
+    return tuple(found)

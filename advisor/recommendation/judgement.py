@@ -6,7 +6,7 @@ the best. No approach is named here: all that is known about them stands in the 
 """
 
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, lru_cache
 from math import exp
 from typing import Any
 
@@ -29,8 +29,14 @@ class Judgement(msgspec.Struct, frozen=True):
 
 def judged(facts: Mapping[str, Any]) -> Judgement:
     """The judgement of every possible way in one complete world."""
-    fired = [rule for rule in rules.table().values() if rule.fires(facts)]
-    out = frozenset[Way]().union(*(barred(rule.id) for rule in fired))
+    return after_firing(tuple(rule.id for rule in rules.table().values() if rule.fires(facts)))
+
+
+@lru_cache(maxsize=1024)
+def after_firing(ids: tuple[str, ...]) -> Judgement:
+    """The judgement where exactly these rules fire: all that a world is to the ways."""
+    fired = [rules.table()[key] for key in ids]
+    out = frozenset[Way]().union(*(barred(key) for key in ids))
     first, further = _summed(fired)
     points = {
         way: first.get(way.stack[0], 0.0)
@@ -39,7 +45,7 @@ def judged(facts: Mapping[str, Any]) -> Judgement:
         for way in ways()
         if way not in out
     }
-    return Judgement(frozenset(rule.id for rule in fired), points)
+    return Judgement(frozenset(ids), points)
 
 
 @cache

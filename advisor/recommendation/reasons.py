@@ -1,6 +1,6 @@
 """Why: the rules behind a way's place and behind every exclusion, in words with their sources."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from advisor.facts import DERIVED
@@ -47,11 +47,23 @@ def reasons(way: Way, ranking: Ranking, facts: Mapping[str, Any]) -> tuple[Reaso
 def cautions(ranking: Ranking, facts: Mapping[str, Any]) -> tuple[Reason, ...]:
     """What to mind, whichever way is taken."""
     fired = shares(ranking)
-    return tuple(
+    ruled = (
         _reason(rule, fired[rule.id], facts)
         for rule in rules.table().values()
         if rule.kind == "caution" and fired.get(rule.id, 0.0) >= LIKELY
     )
+    return (*_counted(facts), *ruled)
+
+
+def _counted(facts: Mapping[str, Any]) -> Iterator[Reason]:
+    """What the user's own files call for."""
+    texts = facts.get("personal_data")
+    if texts:
+        says = (
+            f"{texts:,} texts hold what looks like personal data or secrets; settle where they may "
+            "go before any leaves, and leave out what is not needed."
+        )
+        yield Reason("personal-data", says, "counted in the profile's own files")
 
 
 def excluded(ranking: Ranking, facts: Mapping[str, Any]) -> tuple[Excluded, ...]:

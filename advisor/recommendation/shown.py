@@ -1,26 +1,28 @@
 """The options shown: each way with the first base model whose estimate fits the means."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from math import inf
 from typing import Any, NamedTuple
 
-from advisor.estimates import estimate, hosted
-from advisor.estimates.records import Estimate, Money, MoneyLine
+from advisor.estimates.records import Estimate
 from advisor.facts import facts
-from advisor.job import settled
 from advisor.measured import Measured
 from advisor.options import Option, Way, carried
 from advisor.profile import Profile
+from advisor.recommendation.costing import figures as estimated
+from advisor.recommendation.costing import over_volume
 from advisor.recommendation.overruling import of_way
 from advisor.recommendation.ranking import Ranking
 from advisor.recommendation.reasons import reasons
 from advisor.recommendation.records import Because, Excluded, Ranked, Reason
 from advisor.recommendation.words import said
-from knowledge import prices, quality, rules
-from knowledge.errors import UserError
-from knowledge.quantities import around
+from knowledge import models, quality, rules, standings
+from knowledge.quantities import Range
 from knowledge.rules import TRAINING
+from knowledge.standings import Standing
 
-GUESSED = 1.3  # how far assumed tokens may be off, either way
+LARGEST = 0.87  # of MMLU, about what the hosted models of the findings reached
+SHARED = 0.5  # of a lead there [log-odds] that shows on another task; the project's own judgement
 LEAST = 0.002  # chance of the first place below which an option is not worth showing
 
 
@@ -46,13 +48,18 @@ def shown(
         if len(options) == top or (options and chance < LEAST):
             break
         against: tuple[str, ...] = _barring({**known, "base_fits": False})
+        best: tuple[float, Option, Estimate | None] | None = None
         for option in carried(way, profile):
-            figures = _estimate(option)
-            against = _barring({**known, **_option_facts(option, figures, profile)})
-            if not against:
-                options.append(_ranked(option, figures, chance, ranking, known, measured))
+            if best is not None and option.model != best[1].model:
                 break
-        if against:
+            figures = estimated(option)
+            against = _barring({**known, **_option_facts(option, figures, profile)})
+            usd = None if figures is None else figures.money.usd
+            if not against and (best is None or (usd is not None and usd.mid < best[0])):
+                best = (inf if usd is None else usd.mid), option, figures
+        if best is not None:
+            options.append(_ranked(profile, *best[1:], chance, ranking, known, measured))
+        elif against:
             failed[way] = against
     return Shown(tuple(options), failed)
 
@@ -72,7 +79,7 @@ def left_out(view: Shown, known: Mapping[str, Any]) -> tuple[Excluded, ...]:
 def _option_facts(option: Option, figures: Estimate | None, profile: Profile) -> dict[str, Any]:
     """What an estimate tells the rules: whether the base fits, and whether it can be paid."""
     told: dict[str, Any] = {"base_fits": None if figures is None else figures.fits}
-    usd = None if figures is None else figures.money.usd
+    usd = None if figures is None else figures.money.once
     # The user's own machine costs no money but its current, whatever the budget for training.
     own = facts(profile).get("training_place") == "own" or option.job.get("gpu") == "cpu"
     trains = bool(set(option.stack) & set(TRAINING))
@@ -92,6 +99,7 @@ def _barring(told: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _ranked(
+    profile: Profile,
     option: Option,
     figures: Estimate | None,
     chance: float,
@@ -100,6 +108,8 @@ def _ranked(
     measured: Sequence[Measured],
 ) -> Ranked:
     way = Way(option.stack, option.delivery)
+    open_base = option.delivery == "self-hosted" and option.model is not None
+    row = standings.find(option.model or "", option.benchmark) if open_base else None
     found, hoped = of_way(way, measured), _hoped(way, ranking)
     points = [
         world.judgement.points[way] * world.share
@@ -115,13 +125,35 @@ def _ranked(
         hardware=option.hardware,
         score=round(sum(points), 3),
         probability=round(chance, 4),
-        quality=found.range if found else hoped.range if hoped else None,
+        quality=found.range if found else _with_base(hoped.range, row, way) if hoped else None,
         estimate=figures,
-        reasons=(*_results(found), *reasons(way, ranking, known)),
+        reasons=(*_results(found), *reasons(way, ranking, known), *_base(option, row)),
         quality_metric=found.metric if found else hoped.row.metric if hoped else None,
         quality_source=found.source if found else hoped.row.cited() if hoped else None,
         measured=found is not None,
+        over_volume=over_volume(option, figures),
+        architecture=models.find(option.model).kind if open_base else None,
     )
+
+
+def _base(option: Option, row: Standing | None) -> Iterator[Reason]:
+    """Why this base model: what it is, and where it stands among those that fit."""
+    if row is None or option.model is None or "scratch" in option.stack:
+        return
+    model = models.find(option.model)
+    languages = ", ".join(model.languages[:4]) + (" and more" if len(model.languages) > 4 else "")
+    says = (
+        f"Of the {model.kind}s that fit {option.hardware}, {model.id} stands best: "
+        f"{row.metric} {row.score:g}, {model.licence}, {languages}."
+    )
+    yield Reason("base-model", says, row.source)
+
+
+def _with_base(hoped: Range, row: Standing | None, way: Way) -> Range:
+    """What to expect of a smaller model where nothing trains it: findings are of the largest."""
+    if row is None or row.metric != "MMLU" or set(way.stack) & set(TRAINING):
+        return hoped
+    return quality.shifted(hoped, min(0.0, quality.apart(row.score / 100, LARGEST) * SHARED))
 
 
 def _hoped(way: Way, ranking: Ranking) -> quality.Expected | None:
@@ -132,41 +164,3 @@ def _hoped(way: Way, ranking: Ranking) -> quality.Expected | None:
 def _results(found: Measured | None) -> Iterator[Reason]:
     if found is not None:
         yield Reason("measured", found.says(), found.source)
-
-
-def _estimate(option: Option) -> Estimate | None:
-    """The estimate of an option's job; None where it cannot be known."""
-    if option.delivery == "hosted-ft":
-        return hosted_tuning(option)
-    try:
-        return estimate(settled(option.job))
-    except UserError:
-        return None
-
-
-def _assumed(job: Mapping[str, Any], row: prices.ApiPrice) -> Iterator[str]:
-    yield f"{job['tokens_per_example']:g} tokens in one example"
-    if row.train_status == "remembered":
-        yield f"remembered, not read: the price of training {row.id}"
-
-
-def hosted_tuning(option: Option) -> Estimate | None:
-    """What a vendor charges for the training (tokens x epochs x its price), and how long it is."""
-    row = prices.find_api(option.model or "")
-    job = option.job
-    tokens = job.get("examples", 0) * job.get("tokens_per_example", 0) * job.get("epochs", 1)
-    if row.train is None or not tokens:
-        return None
-    usd = around(tokens * row.train / 1e6, GUESSED)
-    why = f"{tokens:g} trained tokens x {row.train:g} USD per million"
-    line = MoneyLine("hosted training", usd, why, row.source)
-    return Estimate(
-        id=option.id,
-        fits=None,
-        memory_gib=None,
-        time=hosted.waiting(tokens),
-        money=Money(usd, (line,), prices.snapshot("api")),
-        energy_kwh=None,
-        assumptions=tuple(_assumed(job, row)),
-        sources=(row.source,),
-    )

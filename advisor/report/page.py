@@ -6,10 +6,11 @@ from math import ceil, floor, log10
 import msgspec
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
-from advisor.report.view import Chart, Table, View
+from advisor.report.curves import curves, points, tick
+from advisor.report.view import Chart, Plot, Scatter, Table, View
 from advisor.report.words import rounded
 
-LABELS, AXIS, ROW, PAD = 210, 380, 30, 16  # a chart's measures [SVG units]
+LABELS, AXIS, ROW, PAD = 180, 280, 30, 16  # a chart's measures [SVG units]
 
 
 class Drawn(msgspec.Struct, frozen=True):
@@ -61,6 +62,10 @@ def _template() -> Template:
 def _section(section: object) -> dict[str, object]:
     if isinstance(section, Chart):
         return {"kind": "chart", "chart": drawing(section)}
+    if isinstance(section, Plot):
+        return {"kind": "figure", "figure": curves(section)}
+    if isinstance(section, Scatter):
+        return {"kind": "figure", "figure": points(section)}
     kind = "table" if isinstance(section, Table) else "text"
     return {"kind": kind, kind: section}
 
@@ -103,7 +108,7 @@ def drawing(chart: Chart) -> Drawing:
         height=axis_y + 34,
         axis_y=axis_y,
         bars=bars,
-        ticks=tuple((place(v), rounded(v)) for v in _ticks(bottom, top, chart)),
+        ticks=tuple((place(v), tick(v)) for v in _ticks(bottom, top, chart)),
         limit=None if chart.limit is None else place(chart.limit),
         limit_label=chart.limit_label,
         summary=f"{chart.title}. {said}",

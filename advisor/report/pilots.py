@@ -50,7 +50,10 @@ def _sections(outcome: Outcome) -> Iterator[Table | Chart | Text]:
         note=_money(outcome),
     )
     bars = tuple(
-        Bar(one.name, _range(one.quality))
+        Bar(
+            f"{stack(one.stack)}, {one.rows:,}" if one.rows else stack(one.stack),
+            _range(one.quality),
+        )
         for one in outcome.tried
         if one.quality is not None and not one.stands_for
     )

@@ -1,6 +1,6 @@
-"""Curves drawn with letters on a terminal, both axes logarithmic."""
+"""Curves drawn with letters on a terminal."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from math import log10
 
 from advisor.report.layout import Piece, Row, wrapped
@@ -22,7 +22,8 @@ def plot(section: Plot, width: int) -> Iterator[Row]:
     labels = [rounded(value) for value in (high, low)]
     margin = max(map(len, labels))
     columns = min(WIDEST, width - margin - 3)
-    cells = _cells(section.curves, columns, (left, right), (low, max(high, low * 1.01)))
+    scale = log10 if section.logarithmic else float
+    cells = _cells(section.curves, columns, (left, right), (low, max(high, low * 1.01)), scale)
     yield (Piece(section.title, "bold"), Piece(" "), Piece(section.up, "dim"))
     for number, row in enumerate(cells):
         label = {0: labels[0], ROWS - 1: labels[1]}.get(number, "")
@@ -44,27 +45,30 @@ def _cells(
     columns: int,
     across: tuple[float, float],
     up: tuple[float, float],
+    scale: Callable[[float], float],
 ) -> list[list[str]]:
     cells = [[" "] * columns for _ in range(ROWS)]
     for letter, curve in zip(LETTERS, curves, strict=False):
         for column in range(columns):
-            x = across[0] * (across[1] / across[0]) ** (column / max(1, columns - 1))
-            share = log10(_at(curve, x) / up[0]) / log10(up[1] / up[0])
+            along = column / max(1, columns - 1)
+            x = scale(across[0]) + along * (scale(across[1]) - scale(across[0]))
+            share = (_at(curve, x, scale) - scale(up[0])) / (scale(up[1]) - scale(up[0]))
             row = ROWS - 1 - min(ROWS - 1, max(0, round(share * (ROWS - 1))))
             taken = cells[row][column]
             cells[row][column] = letter if taken == " " else BOTH
     return cells
 
 
-def _at(curve: Curve, x: float) -> float:
-    """The height of a curve, straight between its points on logarithmic axes."""
+def _at(curve: Curve, x: float, scale: Callable[[float], float]) -> float:
+    """The height of a curve, straight between its points on the axes' scale."""
     before = curve.points[0]
     for after in curve.points[1:]:
-        if x <= after[0]:
-            share = log10(x / before[0]) / log10(after[0] / before[0])
-            return float(before[1] * (after[1] / before[1]) ** max(0.0, share))
+        if x <= scale(after[0]):
+            span = scale(after[0]) - scale(before[0])
+            share = max(0.0, (x - scale(before[0])) / span) if span else 0.0
+            return scale(before[1]) + share * (scale(after[1]) - scale(before[1]))
         before = after
-    return before[1]
+    return scale(before[1])
 
 
 def _coloured(cell: str) -> Piece:

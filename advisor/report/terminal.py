@@ -12,7 +12,7 @@ from math import log10
 from typing import Any, Protocol
 
 from advisor.report.layout import Piece, Row, clipped, table, wrapped
-from advisor.report.view import Bar, Chart, Plot, Table, Text, View
+from advisor.report.view import Bar, Chart, Plot, Scatter, Table, Text, View
 from advisor.report.words import rounded
 
 WIDTH = 32  # characters of a chart's axis
@@ -70,6 +70,8 @@ def rows(view: View, width: int) -> Iterator[Row]:
     for line in rest:
         yield from _said(line, width)
     for section in view.sections:
+        if isinstance(section, Scatter):
+            continue  # its figures stand in a table beside it; letters show no intervals
         yield ()
         match section:
             case Table():

@@ -35,19 +35,40 @@ class Chart(msgspec.Struct, frozen=True):
 
 
 class Curve(msgspec.Struct, frozen=True):
-    """A labelled line through points, both coordinates above 0."""
+    """A labelled line through points; on logarithmic axes both coordinates are above 0."""
 
     label: str
     points: tuple[tuple[float, float], ...]
 
 
 class Plot(msgspec.Struct, frozen=True):
-    """Curves over one another, both axes logarithmic."""
+    """Curves over one another; `marks` are labelled places across."""
 
     title: str
     across: str
     up: str
     curves: tuple[Curve, ...]
+    note: str = ""
+    logarithmic: bool = True
+    marks: tuple[tuple[float, str], ...] = ()
+
+
+class Dot(msgspec.Struct, frozen=True):
+    """A labelled point with its intervals across and up; `front`: nothing beats it in both."""
+
+    label: str
+    across: Range
+    up: Range
+    front: bool = False
+
+
+class Scatter(msgspec.Struct, frozen=True):
+    """Points with intervals; across is logarithmic, up a share between 0 and 1."""
+
+    title: str
+    across: str
+    up: str
+    dots: tuple[Dot, ...]
     note: str = ""
 
 
@@ -70,5 +91,5 @@ class View(msgspec.Struct, frozen=True):
 
     title: str
     answer: tuple[str, ...]
-    sections: tuple[Table | Chart | Text | Plot, ...]
+    sections: tuple[Table | Chart | Text | Plot | Scatter, ...]
     footer: tuple[str, ...] = ()

@@ -17,8 +17,11 @@ from backends.data.rows import (
     Preference,
     Ranking,
     Row,
+    Span,
+    Tagged,
     Text,
     input_text,
+    spans_json,
     target_text,
 )
 from backends.data.splits import split
@@ -37,6 +40,8 @@ __all__ = [
     "Report",
     "Row",
     "Skipped",
+    "Span",
+    "Tagged",
     "Text",
     "documents",
     "input_text",
@@ -45,6 +50,7 @@ __all__ = [
     "read",
     "rendered",
     "report",
+    "spans_json",
     "split",
     "stream",
     "target_text",

@@ -13,9 +13,11 @@ from backends.data.rows import (
     Preference,
     Ranking,
     Row,
+    Tagged,
     Text,
     Turns,
 )
+from backends.data.tags import of_tags, of_values
 from backends.data.turns import BadCell, plain_text, prompt_side, turns
 
 Columns = Mapping[str, str]
@@ -84,6 +86,27 @@ def _text(cells: _Cells) -> Iterator[Row]:
 
 def _labelled(cells: _Cells) -> Iterator[Row]:
     yield Labelled(cells.text("text"), cells.read("label", _label), cells.line)
+
+
+def _tagged(cells: _Cells) -> Iterator[Row]:
+    tokens = cells.read("tokens", _words)
+    text, spans = cells.read("tags", lambda tags: of_tags(tokens, tags))
+    yield Tagged(text, spans, cells.line)
+
+
+def _spans(cells: _Cells) -> Iterator[Row]:
+    text = cells.text("text")
+    yield Tagged(text, cells.read("spans", lambda value: of_values(text, value)), cells.line)
+
+
+def _words(value: Any) -> list[str]:
+    """The words of a list, or of a text with spaces between them."""
+    words = value.split() if isinstance(value, str) else value
+    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+        raise BadCell("is no list of words")
+    if not words:
+        raise BadCell("is empty")
+    return words
 
 
 def _label(value: Any) -> str:
@@ -213,6 +236,8 @@ def _judged(cells: _Cells) -> Iterator[Row]:
 _CONVERSIONS: dict[str, Callable[[_Cells], Iterator[Row]]] = {
     "text": _text,
     "labelled": _labelled,
+    "tagged": _tagged,
+    "spans": _spans,
     "completion": _completion,
     "messages": _messages,
     "conversations": _messages,

@@ -13,6 +13,9 @@ PROMPT = ("prompt", "question", "instruction", "query", "input", "source", "cont
 COMPLETION: tuple[str, ...] = (
     *("completion", "answer", "response", "output", "target", "reply", "expected", "answers"),
 )
+TOKENS = ("tokens", "words")
+TAGS = ("tags", "ner_tags", "bio", "labels", "pos_tags", "ner")
+SPANS = ("spans", "entities", "annotations", "extractions")
 HISTORY = ("history",)
 SYSTEM = ("system", "system_prompt")
 TOOLS = ("tools",)
@@ -53,5 +56,6 @@ def plain(name: str) -> str:
 
 KNOWN_COLUMNS = frozenset(
     TEXT + LABEL + PROMPT + COMPLETION + HISTORY + SYSTEM + TOOLS + OUTPUT + INSTANCES
-    + MESSAGES + CONVERSATIONS + CHOSEN + REJECTED + RESPONSES + RANKING + GOOD + ("id",)
+    + MESSAGES + CONVERSATIONS + CHOSEN + REJECTED + RESPONSES + RANKING + GOOD + TOKENS + TAGS
+    + SPANS + ("id",)
 )  # fmt: skip

@@ -8,7 +8,7 @@ import msgspec
 
 from backends.data.characters import normalised
 from backends.data.dataset import Dataset
-from backends.data.rows import Labelled, Row, input_text, target_text
+from backends.data.rows import Labelled, Row, Tagged, input_text, target_text
 
 SAMPLE_LENGTH = 400
 FEW = 10
@@ -69,12 +69,16 @@ def report(dataset: Dataset, other: Dataset | None = None) -> Report:
     keys = [normalised(text) for text in texts]
     targets = [target for row in dataset.rows if (target := target_text(row)) is not None]
     labels = Counter(row.label for row in dataset.rows if isinstance(row, Labelled))
+    labels.update(
+        span.label for row in dataset.rows if isinstance(row, Tagged) for span in row.spans
+    )
     shared = _lines_in(dataset.rows, keys, other)
     conflicts = _conflicts(dataset.rows, keys)
     emails = sum(EMAIL.search(text) is not None for text in texts)
     phones = sum(_holds_phone(text) for text in texts)
     duplicates = len(keys) - len(set(keys))
-    notes = _notes(labels, duplicates, len(conflicts), shared, emails + phones)
+    kinds = Counter[str]() if isinstance(dataset.rows[0], Tagged) else labels
+    notes = _notes(kinds, duplicates, len(conflicts), shared, emails + phones)
     return Report(
         path=str(dataset.path),
         shape=dataset.shape,

@@ -3,6 +3,7 @@
 `line` is the line of the file where the row begins (Parquet has none: the row's number).
 """
 
+from collections.abc import Iterable
 from typing import TypeAlias
 
 import msgspec
@@ -32,6 +33,26 @@ class Labelled(msgspec.Struct, frozen=True):
     text: str
     label: str
     line: int
+
+
+class Span(msgspec.Struct, frozen=True):
+    """A part of a text, from character `start` up to `end`, and what it is."""
+
+    start: int
+    end: int
+    label: str
+
+
+class Tagged(msgspec.Struct, frozen=True):
+    """A text with the parts of it that are to be found, in their order, none over another."""
+
+    text: str
+    spans: tuple[Span, ...]
+    line: int
+
+    def found(self) -> str:
+        """The spans as JSON, with their words."""
+        return spans_json(self.text, self.spans)
 
 
 class Completion(msgspec.Struct, frozen=True):
@@ -84,12 +105,12 @@ class Judged(msgspec.Struct, frozen=True):
     line: int
 
 
-Row: TypeAlias = Text | Labelled | Completion | Messages | Preference | Ranking | Judged
+Row: TypeAlias = Text | Labelled | Tagged | Completion | Messages | Preference | Ranking | Judged
 
 
 def input_text(row: Row) -> str:
     """What a model is given of a row, as one string: the text that duplicates are judged by."""
-    if isinstance(row, Text | Labelled):
+    if isinstance(row, Text | Labelled | Tagged):
         return row.text
     if isinstance(row, Messages):
         return _spoken(row.exchange()[0])
@@ -100,6 +121,8 @@ def target_text(row: Row) -> str | None:
     """What a model should say to a row; None where there is nothing to say."""
     if isinstance(row, Labelled):
         return row.label
+    if isinstance(row, Tagged):
+        return row.found()
     if isinstance(row, Completion | Judged):
         return row.completion
     if isinstance(row, Messages):
@@ -109,6 +132,15 @@ def target_text(row: Row) -> str | None:
     if isinstance(row, Ranking):
         return row.responses[row.ranking.index(min(row.ranking))]
     return None
+
+
+def spans_json(text: str, spans: Iterable[Span]) -> str:
+    """Spans as a JSON list of objects of label, text, start and end."""
+    found = [
+        {"label": one.label, "text": text[one.start : one.end], "start": one.start, "end": one.end}
+        for one in spans
+    ]
+    return msgspec.json.encode(found).decode()
 
 
 def _spoken(turns: Turns) -> str:

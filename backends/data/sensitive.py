@@ -20,6 +20,26 @@ def sensitive(text: str) -> dict[str, int]:
     return found
 
 
+def masked(text: str) -> tuple[str, dict[str, int]]:
+    """The text with each secret or personal datum replaced by its kind, and how often each was.
+
+    A name such as `<e-mail address>` stands in its place, so the sentence keeps its form.
+    """
+    found: dict[str, int] = {}
+    for kind, pattern, check in _KINDS:
+
+        def replaced(
+            match: re.Match[str], kind: str = kind, check: Callable[[str], bool] = check
+        ) -> str:
+            if not check(match.group()):
+                return match.group()
+            found[kind] = found.get(kind, 0) + 1
+            return f"<{kind}>"
+
+        text = pattern.sub(replaced, text)
+    return text, found
+
+
 def _always(_: str) -> bool:
     return True
 

@@ -102,6 +102,18 @@ SHAPES = {
             aliases=("self-instruct",),
         ),
         Shape(
+            "tagged",
+            "tokens,tags",
+            {"tokens": names.TOKENS, "tags": names.TAGS},
+            aliases=("ner", "token classification", "bio"),
+        ),
+        Shape(
+            "spans",
+            "text,spans",
+            {"text": names.TEXT, "spans": names.SPANS},
+            aliases=("entities", "extraction"),
+        ),
+        Shape(
             "labelled",
             "text,label",
             {"text": (*names.TEXT, "question", "prompt", "input", "title"), "label": names.LABEL},

@@ -14,6 +14,7 @@ from backends.evaluate.classes import (
     per_class,
 )
 from backends.evaluate.ranks import retrieval
+from backends.evaluate.spans import found_spans, paired_f1, per_label
 
 __all__ = [
     "ClassScore",
@@ -21,9 +22,12 @@ __all__ = [
     "classification",
     "confusions",
     "exact_match",
+    "found_spans",
     "mean",
     "paired_difference",
+    "paired_f1",
     "per_class",
+    "per_label",
     "retrieval",
     "same_answer",
     "share",

@@ -31,6 +31,16 @@ class Tuning(Training, frozen=True, forbid_unknown_fields=True):
             "or the model as it was"
         ),
     ] = True
+    labels_from: (
+        Annotated[
+            str,
+            Meta(
+                description="step:NAME or the folder of a run whose model labels the training "
+                "texts first (distillation)"
+            ),
+        ]
+        | None
+    ) = None
     class_weights: Annotated[
         Literal["none", "balanced"],
         Meta(description="balanced: rare classes count as much as common ones"),
@@ -60,6 +70,25 @@ class Tuning(Training, frozen=True, forbid_unknown_fields=True):
         Annotated[int, Meta(ge=1, description="longest answer written; none: the longest learnt")]
         | None
     ) = None
+    compare_shots: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=64,
+            description="training examples shown to the model as it was, for the comparison with "
+            "prompting it",
+        ),
+    ] = 4
+    against: (
+        Annotated[
+            str,
+            Meta(
+                description="step:NAME or the folder of a prompt run on the same test rows, to "
+                "compare a classifier with"
+            ),
+        ]
+        | None
+    ) = None
     answers_scored: Annotated[
         int, Meta(ge=0, description="test rows answered in full, besides the loss on all of them")
     ] = 100
@@ -80,6 +109,7 @@ class Settings(Tuning, frozen=True, forbid_unknown_fields=True):
 
 ALIASES = {
     "quantize": "deliver",
+    "teacher": "labels_from",
     **TRAINING_ALIASES,
     "head_lr": "head_learning_rate",
     "finetuning_type": "train",

@@ -9,7 +9,16 @@ from transformers import AutoConfig
 
 from backends import evaluate, weights
 from backends.base import Context, Data, Metric, Step, StepResult
-from backends.finetune import Tuning, classifiers, contrastive, encoders, frozen, results, tuned
+from backends.finetune import (
+    Tuning,
+    answered,
+    classifiers,
+    contrastive,
+    encoders,
+    frozen,
+    results,
+    tuned,
+)
 from backends.finetune.classifiers import Classifier
 from backends.finetune.examples import Examples, examples, labelled
 from backends.training import silence, trainer
@@ -26,6 +35,12 @@ def check(step: Step, settings: Tuning, context: Context) -> Examples:
         UserError: see `examples.examples`; or the model's folder or step is not there.
     """
     found = _examples(step, settings, context)
+    refuse_missing(step)
+    return found
+
+
+def refuse_missing(step: Step) -> None:
+    """Raise `UserError` unless the model of a step is there, or will be once a step has run."""
     if step.model is None:
         raise UserError(
             f"step {step.name!r} names no model; set model: {DEFAULT_MODEL} or another encoder"
@@ -34,7 +49,6 @@ def check(step: Step, settings: Tuning, context: Context) -> Examples:
         silence.quiet()
         with weights.loading(step.model):
             AutoConfig.from_pretrained(weights.local(step.model))
-    return found
 
 
 def run_head(step: Step, settings: Tuning, context: Context) -> StepResult:
@@ -59,6 +73,7 @@ def run_head(step: Step, settings: Tuning, context: Context) -> StepResult:
     notes = [f"L2 strength {head.strength:g}, chosen on held-out training rows"]
     return _result(
         step,
+        settings,
         context,
         found,
         said,
@@ -97,7 +112,7 @@ def run_contrastive(step: Step, settings: Tuning, context: Context) -> StepResul
     }
     notes = results.training_notes(learnt.trained, "accuracy")
     outcome = results.Outcome(metrics, counts, learnt.settings, "model", notes)
-    return _result(step, context, found, said, meter, outcome)
+    return _result(step, settings, context, found, said, meter, outcome)
 
 
 def run_tuned(
@@ -132,7 +147,7 @@ def run_tuned(
         metrics |= _comparison(step, settings, context, found, said)
     notes = results.training_notes(learnt.trained, "accuracy")
     outcome = results.Outcome(metrics, learnt.counts, learnt.settings, artefact, notes)
-    return _result(step, context, found, said, meter, outcome)
+    return _result(step, settings, context, found, said, meter, outcome)
 
 
 def score(classifier: Classifier, where: Data) -> dict[str, Metric]:
@@ -153,6 +168,26 @@ def score(classifier: Classifier, where: Data) -> dict[str, Metric]:
             f"(nor those of {len(unknown_rows) - 1} other rows); it knows {len(classifier.labels)}"
         )
     return classifier.metrics(rows)[0]
+
+
+def _against_prompting(
+    settings: Tuning, context: Context, found: Examples, said: list[str]
+) -> dict[str, Metric]:
+    """What a prompt reached on the same test rows, and what tuning gains over it.
+
+    Raises:
+        UserError: there is no such run, or it was asked about other rows.
+    """
+    if settings.against is None:
+        return {}
+    prompted = answered.labels(settings.against, context, [row.line for row in found.test])
+    labels = [row.label for row in found.test]
+    return {
+        "baseline_prompting_accuracy": evaluate.share(
+            sum(a == b for a, b in zip(prompted, labels, strict=True)), len(labels)
+        ),
+        "gain_over_prompting": evaluate.paired_difference(labels, said, prompted),
+    }
 
 
 def _comparison(
@@ -191,6 +226,7 @@ def _majority(found: Examples) -> Metric:
 
 def _result(
     step: Step,
+    settings: Tuning,
     context: Context,
     found: Examples,
     said: list[str],
@@ -214,7 +250,11 @@ def _result(
     if found.held_out:
         notes.append(f"scored on {len(found.test):,} rows held out of the training file")
     whole = outcome._replace(
-        metrics={**outcome.metrics, "baseline_majority_accuracy": _majority(found)},
+        metrics={
+            **outcome.metrics,
+            "baseline_majority_accuracy": _majority(found),
+            **_against_prompting(settings, context, found, said),
+        },
         counts={**found.counts(), **outcome.counts},
         notes=notes,
     )

@@ -42,7 +42,7 @@ def delivered(step: Step, settings: Tuning, context: Context, found: StepResult)
         return found
     whole, less = context.folder / "model", context.folder / f"model-{bits}"
     context.progress.note(f"writing the model in {bits} and comparing it")
-    if tasks.labelled(step):
+    if tasks.kind(step) == tasks.CLASSIFY:
         kind = tasks.CLASSIFY
         rows = classification.check(step, settings, context).test
 

@@ -222,15 +222,52 @@ def _refuse_lost_ends(start: Base, folder: Path) -> None:
         raise RuntimeError(f"the tokenizer saved in {folder} is not the one trained with")
 
 
-def _baseline(
-    start: Base, found: Corpus, settings: Tuning, context: Context
-) -> tuple[dict[str, Metric], list[str], float | None]:
-    """What the model says before it learns: metrics, answers, and its loss on general text."""
+class Before(NamedTuple):
+    """What a model says before it learns: metrics, answers to the first test rows, the same with
+    examples before the question (none where none fit), and the loss on general text."""
+
+    metrics: dict[str, Metric]
+    said: list[str]
+    prompted: list[str]
+    general: float | None
+
+
+def _baseline(start: Base, found: Corpus, settings: Tuning, context: Context) -> Before:
+    """What the model says before it learns."""
     start.model.eval()
     start.model.generation_config.max_new_tokens = settings.answer_tokens or 64
     untuned = Generator(start.model, start.tokenizer, start.max_length)
     metrics, said = generators.measured(untuned, found.test, settings.answers_scored, context)
-    return metrics, said, general_loss(untuned)
+    return Before(
+        metrics, said, _prompted(untuned, found, settings, context), general_loss(untuned)
+    )
+
+
+def _prompted(untuned: Generator, found: Corpus, settings: Tuning, context: Context) -> list[str]:
+    """Answers of the model as it was, shown examples first: as many as its context holds.
+
+    The examples are the same for all, spread evenly over the training rows.
+    """
+    some = [dialogues.prompt_of(row) for row in found.test[: settings.answers_scored]]
+    for shots in range(min(settings.compare_shots, len(found.train)), 0, -1):
+        places = [len(found.train) * n // shots for n in range(shots)]
+        shown = [
+            turn
+            for place in places
+            for turn in dialogues.conversation(found.train[place])
+            if turn["role"] != "system"
+        ]
+        talks = [_after_examples(talk, shown) for talk in some]
+        if talks and all(untuned.holds(talk) for talk in talks):
+            context.progress.start("answering from examples", len(talks), "texts")
+            return list(untuned.answers(talks, context))
+    return []
+
+
+def _after_examples(talk: dialogues.Talk, shown: dialogues.Talk) -> dialogues.Talk:
+    """A conversation with examples before its first question, after what the system says."""
+    rules = [turn for turn in talk if turn["role"] == "system"]
+    return [*rules, *shown, *(turn for turn in talk if turn["role"] != "system")]
 
 
 def general_loss(generator: Generator) -> float | None:
@@ -253,29 +290,34 @@ def _scored(
     found: Corpus,
     settings: Tuning,
     context: Context,
-    before: tuple[dict[str, Metric], list[str], float | None] | None,
+    before: Before | None,
 ) -> tuple[dict[str, Metric], list[str]]:
     """Metrics of the tuned model beside those of the model as it was, with paired intervals."""
     metrics, said = generators.measured(generator, found.test, settings.answers_scored, context)
     if before is None:
         return metrics, said
-    untuned, once, general = before
-    metrics |= {f"baseline_untuned_{name}": metric for name, metric in untuned.items()}
+    metrics |= {f"baseline_untuned_{name}": metric for name, metric in before.metrics.items()}
+    wanted = [[target_text(row) or ""] for row in found.test[: len(said)]]
     if said:
-        wanted = [[target_text(row) or ""] for row in found.test[: len(said)]]
-        metrics["gain_over_untuned"] = evaluate.mean(
-            [
-                float(evaluate.same_answer(new, ones)) - float(evaluate.same_answer(old, ones))
-                for new, old, ones in zip(said, once, wanted, strict=True)
-            ]
-        )
-    after = None if general is None else general_loss(generator)
-    if general is not None and after is not None:
-        metrics["general_loss_before"], metrics["general_loss_after"] = (
-            Metric(general),
-            Metric(after),
-        )
+        metrics["gain_over_untuned"] = _gain(said, before.said, wanted)
+    if before.prompted:
+        metrics["baseline_prompted_exact_match"] = evaluate.exact_match(before.prompted, wanted)
+        metrics["gain_over_prompting"] = _gain(said, before.prompted, wanted)
+    after = None if before.general is None else general_loss(generator)
+    if before.general is not None and after is not None:
+        metrics["general_loss_before"] = Metric(before.general)
+        metrics["general_loss_after"] = Metric(after)
     return metrics, said
+
+
+def _gain(new: list[str], old: list[str], wanted: list[list[str]]) -> Metric:
+    """The share of right answers of the new minus that of the old, with its paired interval."""
+    return evaluate.mean(
+        [
+            float(evaluate.same_answer(one, ones)) - float(evaluate.same_answer(other, ones))
+            for one, other, ones in zip(new, old, wanted, strict=True)
+        ]
+    )
 
 
 def _list_errors(folder: Path, found: Corpus, said: list[str]) -> None:

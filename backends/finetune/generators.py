@@ -84,6 +84,20 @@ class Generator(NamedTuple):
                     context.check_stop(f"stopped at text {done} of {len(rows)} (scoring)")
         return found
 
+    def holds(self, talk: Talk) -> bool:
+        """Whether a conversation and the longest answer are within what the model reads."""
+        whole = self.model.config.is_encoder_decoder
+        text = dialogues.rendered(self.tokenizer, talk, begin_answer=not whole)
+        ids = self.tokenizer(text, add_special_tokens=whole, verbose=False)["input_ids"]
+        return len(ids) <= self._room(whole)
+
+    def _room(self, whole: bool) -> int:
+        """Tokens that a conversation may take, what is left to the answer taken off."""
+        limit = self.model.generation_config.max_new_tokens or 64
+        if whole:
+            return self.max_length
+        return max(self.max_length - limit, self.max_length // ROOM)
+
     @property
     def pad(self) -> int:
         """The token that fills up a batch."""
@@ -95,7 +109,7 @@ class Generator(NamedTuple):
         if whole:
             texts = [dialogues.rendered(self.tokenizer, talk) for talk in talks]
         limit = self.model.generation_config.max_new_tokens or 64
-        room = self.max_length if whole else max(self.max_length - limit, self.max_length // ROOM)
+        room = self._room(whole)
         ids = self.tokenizer(texts, add_special_tokens=whole, verbose=False)["input_ids"]
         ids = [row[-room:] for row in ids]  # what was said last matters most
         longest = max(map(len, ids))

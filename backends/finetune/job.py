@@ -13,9 +13,12 @@ from backends.finetune import (
     classification,
     classifiers,
     delivering,
+    distilled,
     encoders,
+    extraction,
     generation,
     generators,
+    taggers,
     tasks,
     tuned,
 )
@@ -24,10 +27,18 @@ from knowledge.errors import UserError
 
 def check(step: Step, settings: Settings, context: Context) -> None:
     """Refuse what could not be run, before anything is written."""
-    if tasks.labelled(step):
+    if distilled.waits(step, settings, context):
+        classification.refuse_missing(step)
+        return
+    step = distilled.resolved(step, settings, context)
+    kind = tasks.kind(step)
+    if kind == tasks.CLASSIFY:
         settings = _whole(step, settings)
         delivering.refuse(settings, whole=settings.train in ("last-k", "all"))
         classification.check(step, settings, context)
+    elif kind == tasks.TAG:
+        _refuse_contrast(settings)
+        extraction.check(step, _whole(step, settings), context)
     else:
         _refuse_part(step, settings)
         generation.check(step, settings, context)
@@ -35,11 +46,16 @@ def check(step: Step, settings: Settings, context: Context) -> None:
 
 def run(step: Step, settings: Settings, context: Context) -> StepResult:
     """Train as the settings say and write `model/`."""
+    step = distilled.resolved(step, settings, context)
     return delivering.delivered(step, settings, context, _tuned(step, settings, context))
 
 
 def _tuned(step: Step, settings: Settings, context: Context) -> StepResult:
-    if not tasks.labelled(step):
+    kind = tasks.kind(step)
+    if kind == tasks.TAG:
+        settings = _whole(step, settings)
+        return extraction.run(step, settings, context, how(settings), "model", taggers.load)
+    if kind == tasks.ANSWER:
         way = how(msgspec.structs.replace(settings, train="all"))._replace(
             # Five to ten times below LoRA's, as usual for whole decoders
             # (https://arxiv.org/abs/2203.02155, appendix C; https://arxiv.org/abs/2305.14314).
@@ -58,16 +74,22 @@ def _tuned(step: Step, settings: Settings, context: Context) -> StepResult:
 
 
 def predict(folder: Path, texts: Iterable[str]) -> Iterator[Prediction]:
-    """The label of each text, or the answer to it, in order."""
-    if _classifies(folder / "model"):
+    """The label of each text, what is found in it, or the answer to it, in order."""
+    kind = _task(folder / "model")
+    if kind == tasks.CLASSIFY:
         return classifiers.load(folder / "model").predictions(texts)
+    if kind == tasks.TAG:
+        return taggers.load(folder / "model").predictions(texts)
     return generators.load(folder / "model").predictions(texts)
 
 
 def evaluate(folder: Path, data: Data) -> dict[str, Metric]:
-    """Accuracy, macro-F1 and calibration on other data, or loss and right answers."""
-    if _classifies(folder / "model"):
+    """Accuracy, macro-F1 and calibration on other data, F1 of spans, or loss and right answers."""
+    kind = _task(folder / "model")
+    if kind == tasks.CLASSIFY:
         return classification.score(classifiers.load(folder / "model"), data)
+    if kind == tasks.TAG:
+        return extraction.score(taggers.load(folder / "model"), data)
     return generation.score(generators.load(folder / "model"), data)
 
 
@@ -77,6 +99,8 @@ def how(settings: Settings) -> tuned.How:
     def prepare(base: tuned.Base) -> Any:
         if settings.train == "last-k":
             _freeze_but_last(base, settings.last_k)
+        if settings.train == "head":  # of a tagger; that of a classifier is fitted, not trained
+            _freeze_but_new(base)
         return base.model
 
     # Measured on banking77 with MiniLM (22.7M): higher than the 2e-5 to 5e-5 usual for BERT-base
@@ -101,14 +125,25 @@ def _refuse_part(step: Step, settings: Settings) -> None:
         )
 
 
-def _classifies(folder: Path) -> bool:
-    """Whether the model in a folder is a classifier."""
+def _refuse_contrast(settings: Settings) -> None:
+    if settings.train == "contrastive":
+        raise UserError(
+            "train: contrastive draws whole texts together and the data hold spans; "
+            "use train: head, last-k or all"
+        )
+
+
+def _task(folder: Path) -> str:
+    """What the model in a folder does, as `backends.finetune.tasks` names it."""
     if not (folder / "config.json").is_file():
         raise UserError(f"{str(folder)!r} holds no model; has the step finished?")
     if (folder / encoders.HEAD).is_dir():
-        return True
+        return tasks.CLASSIFY
     kinds = AutoConfig.from_pretrained(folder).architectures or [""]
-    return str(kinds[0]).endswith("ForSequenceClassification")
+    if str(kinds[0]).endswith("ForTokenClassification"):
+        return tasks.TAG
+    classifies = str(kinds[0]).endswith("ForSequenceClassification")
+    return tasks.CLASSIFY if classifies else tasks.ANSWER
 
 
 def _freeze_but_last(base: tuned.Base, count: int) -> None:
@@ -118,9 +153,13 @@ def _freeze_but_last(base: tuned.Base, count: int) -> None:
             f"last_k: {count} of a model with {len(layers)} layers; "
             f"set it below {len(layers)} or use train: all"
         )
-    base.model.requires_grad_(False)
+    _freeze_but_new(base)
     for layer in list(layers)[-count:]:
         layer.requires_grad_(True)
+
+
+def _freeze_but_new(base: tuned.Base) -> None:
+    base.model.requires_grad_(False)
     for name, parameter in base.model.named_parameters():
         if name in base.new:
             parameter.requires_grad_(True)

@@ -14,7 +14,7 @@ from backends.training.meter import Meter
 from backends.training.trainer import Trained
 from knowledge.quantities import HOUR
 
-SHOWN = ("accuracy", "macro_f1", "ece", "loss", "perplexity", "exact_match", "token_f1")
+SHOWN = ("accuracy", "macro_f1", "span_f1", "ece", "loss", "perplexity", "exact_match", "token_f1")
 
 
 class Outcome(NamedTuple):

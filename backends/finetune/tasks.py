@@ -8,24 +8,26 @@ from transformers import (
     AutoModelForCausalLM,
     AutoModelForSeq2SeqLM,
     AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
 )
 
 from backends import data, weights
 from backends.base import Step
-from backends.data import Labelled
+from backends.data import Labelled, Tagged
 from backends.training import silence
 from knowledge.errors import UserError
 
-CLASSIFY, ANSWER, REWRITE = "SEQ_CLS", "CAUSAL_LM", "SEQ_2_SEQ_LM"
+CLASSIFY, ANSWER, REWRITE, TAG = "SEQ_CLS", "CAUSAL_LM", "SEQ_2_SEQ_LM", "TOKEN_CLS"
 MODELS: Mapping[str, Any] = {
     CLASSIFY: AutoModelForSequenceClassification,
     ANSWER: AutoModelForCausalLM,
     REWRITE: AutoModelForSeq2SeqLM,
+    TAG: AutoModelForTokenClassification,
 }
 
 
-def labelled(step: Step) -> bool:
-    """Whether a step's training data are texts with labels, so that it makes a classifier.
+def kind(step: Step) -> str:
+    """What a step's training data teach: to `CLASSIFY` texts, to `TAG` parts of them, or `ANSWER`.
 
     Raises:
         UserError: it names no training file, or an unreadable one.
@@ -33,7 +35,10 @@ def labelled(step: Step) -> bool:
     if step.data.train is None:
         raise UserError(f"step {step.name!r} names no training file; set data: {{train: FILE}}")
     rows = data.read(step.data.train, step.data.shape, step.data.columns).rows
-    return bool(rows) and isinstance(rows[0], Labelled)
+    first = next(iter(rows), None)
+    if isinstance(first, Labelled):
+        return CLASSIFY
+    return TAG if isinstance(first, Tagged) else ANSWER
 
 
 def answering(source: str, name: str) -> str:

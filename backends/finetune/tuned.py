@@ -9,13 +9,13 @@ from typing import Any, NamedTuple
 
 import msgspec
 import torch
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from transformers import AutoTokenizer
 
 from backends import weights
 from backends.base import Context
 from backends.finetune import Tuning, encoders
 from backends.finetune.examples import Examples, context_length, tokens
-from backends.finetune.tasks import CLASSIFY
+from backends.finetune.tasks import CLASSIFY, MODELS
 from backends.training import fourbit, silence, trainer
 from backends.training.meter import Meter
 from backends.training.trainer import Lesson, Trained
@@ -81,25 +81,28 @@ def base(
     max_length: int | None,
     loading: Mapping[str, Any] | None = None,
     added_tokens: int = 0,
+    task: str = CLASSIFY,
 ) -> Base:
     """The classifier on top of a pretrained model, its labels set, in fp32.
 
     Args:
+        classes: of texts, or the tags of tokens.
         loading: more of what `from_pretrained` takes.
         added_tokens: places of the sequence that are kept free.
+        task: of `backends.finetune.tasks`: whether texts or tokens are classified.
     Raises:
         UserError: it cannot be loaded, or transformers has no classifier of its kind.
     """
     silence.quiet()
     with weights.loading(name):
         tokenizer: Any = AutoTokenizer.from_pretrained(source)
-        model, report = AutoModelForSequenceClassification.from_pretrained(
+        model, report = MODELS[task].from_pretrained(
             source,
             dtype=torch.float32,
             num_labels=len(classes),
             id2label=dict(enumerate(classes)),
             label2id={label: number for number, label in enumerate(classes)},
-            problem_type="single_label_classification",
+            problem_type="single_label_classification" if task == CLASSIFY else None,
             ignore_mismatched_sizes=True,
             output_loading_info=True,
             **(loading or {}),
@@ -118,7 +121,7 @@ def base(
         tokenizer, model.config, max_length, tuned.get("max_seq_length"), added_tokens
     )
     tokenizer.model_max_length = length
-    return Base(model, tokenizer, length, frozenset(new), source, name)
+    return Base(model, tokenizer, length, frozenset(new), source, name, task)
 
 
 def learn(

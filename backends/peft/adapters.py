@@ -14,6 +14,7 @@ from transformers.utils import cached_file
 from backends import weights
 from backends.finetune.classifiers import Classifier, Logits, abstaining, labels_of
 from backends.finetune.generators import Generator
+from backends.finetune.taggers import Tagger
 from backends.finetune.tasks import MODELS
 from backends.finetune.tuned import Base
 from backends.peft import Settings, bottleneck, kinds
@@ -90,6 +91,13 @@ def load_generator(folder: Path) -> Generator:
     """The model that answers of an `adapter/` folder on its base; raises as `load`."""
     model, tokenizer = _on_base(folder)
     return Generator(model, tokenizer, int(tokenizer.model_max_length))
+
+
+def load_tagger(folder: Path) -> Tagger:
+    """The model that finds parts of texts of an `adapter/` folder on its base; raises as `load`."""
+    model, tokenizer = _on_base(folder)
+    config = AutoConfig.from_pretrained(folder)
+    return Tagger(model, tokenizer, labels_of(config), int(tokenizer.model_max_length))
 
 
 def task_of(folder: Path) -> str:

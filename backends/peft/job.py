@@ -10,7 +10,16 @@ from transformers import AutoConfig
 
 from backends import weights
 from backends.base import Context, Data, Metric, Prediction, Step, StepResult
-from backends.finetune import classification, delivering, generation, results, tasks, tuned
+from backends.finetune import (
+    classification,
+    delivering,
+    distilled,
+    extraction,
+    generation,
+    results,
+    tasks,
+    tuned,
+)
 from backends.finetune.tuned import Base
 from backends.peft import Settings, adapters, kinds
 from backends.training import fourbit, precision
@@ -21,22 +30,33 @@ def check(step: Step, settings: Settings, context: Context) -> None:
     """Refuse what could not be run, before anything is written: data, model, and every target."""
     kinds.refuse_foreign(step.method, settings)
     delivering.refuse(settings, whole=settings.merge)
+    if distilled.waits(step, settings, context):
+        classification.refuse_missing(step)
+        return
+    step = distilled.resolved(step, settings, context)
     labels: tuple[str, ...] = ()
-    if tasks.labelled(step):
+    kind = tasks.kind(step)
+    if kind == tasks.CLASSIFY:
         labels = classification.check(step, settings, context).classes
+    elif kind == tasks.TAG:
+        labels = extraction.check(step, settings, context).tags
     else:
         generation.check(step, settings, context)
     if kinds.KINDS[step.method].four_bits:
         fourbit.configuration(settings.quant_type, settings.double_quant)
     if step.model is not None and not step.model.startswith("step:"):
-        _try_on_meta(step, settings, len(labels))
+        _try_on_meta(step, settings, kind, len(labels))
 
 
 def run(step: Step, settings: Settings, context: Context) -> StepResult:
     """Train what the method adds and write `adapter/`, and `model/` if it is to be merged."""
     way = how(step.method, settings)
-    if tasks.labelled(step):
+    step = distilled.resolved(step, settings, context)
+    kind = tasks.kind(step)
+    if kind == tasks.CLASSIFY:
         found = classification.run_tuned(step, settings, context, way, "adapter", adapters.load)
+    elif kind == tasks.TAG:
+        found = extraction.run(step, settings, context, way, "adapter", adapters.load_tagger)
     else:
         if precision.bf16(settings.precision):  # what never learns needs no more digits
             way = way._replace(loading={"dtype": torch.bfloat16, **way.loading})
@@ -49,16 +69,22 @@ def run(step: Step, settings: Settings, context: Context) -> StepResult:
 
 
 def predict(folder: Path, texts: Iterable[str]) -> Iterator[Prediction]:
-    """The label of each text, or the answer to it, in order."""
-    if adapters.task_of(folder / "adapter") == tasks.CLASSIFY:
+    """The label of each text, what is found in it, or the answer to it, in order."""
+    kind = adapters.task_of(folder / "adapter")
+    if kind == tasks.CLASSIFY:
         return adapters.load(folder / "adapter").predictions(texts)
+    if kind == tasks.TAG:
+        return adapters.load_tagger(folder / "adapter").predictions(texts)
     return adapters.load_generator(folder / "adapter").predictions(texts)
 
 
 def evaluate(folder: Path, data: Data) -> dict[str, Metric]:
-    """Accuracy, macro-F1 and calibration on other data, or loss and right answers."""
-    if adapters.task_of(folder / "adapter") == tasks.CLASSIFY:
+    """Accuracy, macro-F1 and calibration on other data, F1 of spans, or loss and right answers."""
+    kind = adapters.task_of(folder / "adapter")
+    if kind == tasks.CLASSIFY:
         return classification.score(adapters.load(folder / "adapter"), data)
+    if kind == tasks.TAG:
+        return extraction.score(adapters.load_tagger(folder / "adapter"), data)
     return generation.score(adapters.load_generator(folder / "adapter"), data)
 
 
@@ -83,7 +109,7 @@ def how(method: str, settings: Settings) -> tuned.How:
     )
 
 
-def _try_on_meta(step: Step, settings: Settings, labels: int) -> None:
+def _try_on_meta(step: Step, settings: Settings, kind: str, labels: int) -> None:
     """Prepare the model without its weights: wrong targets and layers are found before anything.
 
     Raises:
@@ -92,7 +118,7 @@ def _try_on_meta(step: Step, settings: Settings, labels: int) -> None:
     source, name = weights.local(str(step.model)), str(step.model)
     with weights.loading(name):
         config = AutoConfig.from_pretrained(source)
-        task = tasks.CLASSIFY if labels else tasks.answering(source, name)
+        task = kind if labels else tasks.answering(source, name)
         if labels:
             config.num_labels = labels
         try:

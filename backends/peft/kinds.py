@@ -22,6 +22,7 @@ from peft import (
 )
 from peft.utils import INCLUDE_LINEAR_LAYERS_SHORTHAND
 
+from backends.finetune.tasks import TAG
 from backends.finetune.tuned import Base
 from backends.peft import Settings, bottleneck
 from backends.peft.bottleneck import Bottleneck
@@ -31,6 +32,7 @@ LORA = ("rank", "alpha", "dropout", "targets", "rslora", "dora", "merge")
 QUANT = ("quant_type", "double_quant")
 BOTTLENECK = ("width", "after", "layers", "activation", "scale", "dropout")
 TOKENS = ("tokens",)
+TAG_HEADS = ("classifier", "score")  # as transformers calls the last map of a tagger
 OWN = {*LORA, *QUANT, *BOTTLENECK, *TOKENS}
 
 
@@ -103,6 +105,8 @@ def _lora(base: Base, settings: Settings) -> Any:
         use_rslora=settings.rslora,
         use_dora=settings.dora,
         modules_to_save=_whole_modules(base),
+        # PEFT leaves the head of texts' classifiers out of all-linear, but not that of tokens'.
+        exclude_modules=list(TAG_HEADS) if base.task == TAG else None,
     )
     return _with(base, config, settings.targets)
 

@@ -3,21 +3,25 @@
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from backends.base import Metric
+from backends.data import Message
 from backends.prompting.answers import Outcome
 from backends.prompting.items import Item
 from backends.prompting.scoring import Tally
 from backends.prompting.store import Store, Totals
 
+LABELLED = "labelled.jsonl"
 PERCENTILES = (50, 90, 99)
 
 
 class Sheet:
     """Outcomes written, counted and scored one by one; a context manager.
 
+    What was answered stands in `labelled.jsonl` too, as data that a later step may learn from.
     `kept` is how many answers were there before; whoever asks sets it.
     """
 
@@ -28,16 +32,20 @@ class Sheet:
         self._counts = Counter({"items": 0, "failed": 0, "repaired": 0, "cut": 0, "dropped": 0})
         self._failures: Counter[str] = Counter()
         self._file = path.open("wb")
+        self._answered = path.with_name(LABELLED).open("wb")
 
     def __enter__(self) -> "Sheet":
         return self
 
     def __exit__(self, *_: object) -> None:
         self._file.close()
+        self._answered.close()
 
     def take(self, item: Item, outcome: Outcome) -> None:
         """Write, count and score one outcome."""
         self._file.write(msgspec.json.encode(outcome) + b"\n")
+        if (row := learnable(item, outcome)) is not None:
+            self._answered.write(msgspec.json.encode(row) + b"\n")
         self._counts["items"] += 1
         self._counts["repaired"] += outcome.repaired
         self._counts["cut"] += outcome.cut
@@ -87,6 +95,18 @@ class Sheet:
                 f"up to {store.unsure:.4g} USD of the sum is for attempts whose answer never came "
                 f"and that may not have been billed"
             )
+
+
+def learnable(item: Item, outcome: Outcome) -> dict[str, Any] | None:
+    """An item with its answer as a row of training data; None where nothing usable was said."""
+    if outcome.failed is not None or outcome.value is None or outcome.cut:
+        return None
+    if outcome.label is not None:
+        return {"text": item.text, "label": outcome.label}
+    if not item.before:
+        return {"prompt": item.text, "completion": outcome.value}
+    turns = [*item.before, Message("user", item.text), Message("assistant", outcome.value)]
+    return {"messages": turns}
 
 
 def latencies(totals: Totals) -> dict[str, Metric]:

@@ -106,8 +106,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     generator: Annotated[
         str | None,
         Meta(
-            description="model that writes the answers, as the endpoint of OPENAI_BASE_URL names "
-            "it: asked once a question, its price not watched; null: sentences of the passages"
+            description="model that writes the answers: step:NAME for what an earlier step tuned, "
+            "a folder, or as the endpoint of OPENAI_BASE_URL names it (asked once a question, its "
+            "price not watched); null: sentences of the passages"
         ),
     ] = None
     abstain_below: Annotated[

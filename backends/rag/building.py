@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from backends.base import Context, Step
 from backends.data.languages import stemmed_language
-from backends.rag import Settings, embedder, vectors, words
+from backends.rag import Settings, embedder, vectors, words, writers
 from backends.rag import corpus as corpora
 from backends.rag import index as artefact
 from backends.rag.embedder import DEFAULT_MODEL, Embedder
@@ -66,6 +66,7 @@ class Built(msgspec.Struct, frozen=True):
             dense_weight=self.dense_weight,
             reranker=settings.reranker,
             generator=settings.generator,
+            generator_path=writers.path_from(settings.generator, context.artefacts, context.folder),
             diversity=settings.diversity,
             top_k=settings.top_k,
             answer_sentences=settings.answer_sentences,

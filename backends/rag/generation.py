@@ -1,4 +1,4 @@
-"""Answers written by a model behind an OpenAI-compatible endpoint, each sentence checked.
+"""Answers written by a model, behind an endpoint or tuned here, each sentence checked.
 
 What the model is shown are the passages found, marked off as data by a mark that no passage can
 know; what it says is kept sentence by sentence, as far as the passages that it cites exist and
@@ -15,15 +15,12 @@ import msgspec
 
 from backends.base import Prediction
 from backends.data import Message
-from backends.prompting.address import address
-from backends.prompting.endpoint import Declined, Endpoint, Passing, Request
+from backends.rag import writers
 from backends.rag.asking import AS_MADE, Answerer, Asked
 from backends.rag.sentences import sentences
+from backends.rag.writers import Opening, Writer
 from knowledge.errors import UserError
 
-ATTEMPTS = 3
-LONGEST_WAIT = 20.0  # seconds that an endpoint may ask to wait before an attempt
-TIMEOUT = 120.0
 MAX_TOKENS = 500
 NOTHING = "NO ANSWER"
 # The least support (`backends.rag.search.support`) of a sentence by a passage that it cites. On
@@ -71,20 +68,24 @@ class Checked(msgspec.Struct, frozen=True):
     dropped: tuple[tuple[str, str], ...]
 
 
-def reply(answerer: Answerer, model: str, turns: Sequence[Message], how: Asked = AS_MADE) -> Reply:
+def reply(
+    answerer: Answerer, model: str | Opening, turns: Sequence[Message], how: Asked = AS_MADE
+) -> Reply:
     """The answer to the last of a conversation's turns.
 
     The model is not asked where retrieval is too weak to answer from.
 
     Args:
-        model: the name by which the endpoint knows it (`OPENAI_BASE_URL`, `OPENAI_API_KEY`).
+        model: the name by which the endpoint knows it (`OPENAI_BASE_URL`, `OPENAI_API_KEY`), or
+            what opens a writer (`backends.rag.writers.opening`).
         turns: `user` and `assistant` in turn, the last one of the user.
     Raises:
         UserError: there is no question or no endpoint, or the endpoint does not answer.
     """
     if not turns or turns[-1].role != "user" or not turns[-1].content.strip():
         raise UserError("no question: the last turn of a conversation must be the user's")
-    return asyncio.run(_replied(answerer, model, turns, how))
+    open_writer = writers.opening(model, None) if isinstance(model, str) else model
+    return asyncio.run(_replied(answerer, open_writer, turns, how))
 
 
 def standalone(turns: Sequence[Message]) -> str:
@@ -129,21 +130,23 @@ def checked(answerer: Answerer, said: str, citations: Sequence[dict[str, Any]]) 
     return Checked(" ".join(kept), frozenset(used), tuple(dropped))
 
 
-async def _replied(answerer: Answerer, model: str, turns: Sequence[Message], how: Asked) -> Reply:
-    async with Endpoint(address(), TIMEOUT) as endpoint:
+async def _replied(
+    answerer: Answerer, open_writer: Opening, turns: Sequence[Message], how: Asked
+) -> Reply:
+    async with open_writer() as writer:
         question = turns[-1].content
         if len(turns) > 1:
-            asked = _rewriting(turns)
-            question = " ".join((await _said(endpoint, model, asked, 100)).split())
+            question = " ".join((await writer.said(_rewriting(turns), 100)).split())
             question = question or standalone(turns)
         (found,) = answerer.answers([question], how)
         found = msgspec.structs.replace(found, text=turns[-1].content)
         if found.abstained:
             return Reply(found, question)
-        said = await _said(endpoint, model, prompt(question, found.citations), MAX_TOKENS)
+        shown = _within(writer, question, found.citations)
+        said = await writer.said(prompt(question, shown), MAX_TOKENS)
     if said.strip().strip(".").upper() == NOTHING:
         return Reply(_withheld(found), question)
-    result = checked(answerer, said, found.citations)
+    result = checked(answerer, said, shown)
     if not result.text:
         return Reply(_withheld(found), question, result.dropped)
     citations = tuple({**one, "used": one["n"] in result.used} for one in found.citations)
@@ -151,24 +154,14 @@ async def _replied(answerer: Answerer, model: str, turns: Sequence[Message], how
     return Reply(answered, question, result.dropped)
 
 
-async def _said(
-    endpoint: Endpoint, model: str, messages: tuple[Message, ...], max_tokens: int
-) -> str:
-    request = Request(model, messages, max_tokens)
-    fault: Exception | None = None
-    for attempt in range(ATTEMPTS):
-        try:
-            return (await endpoint.answer(request)).text
-        except Declined as declined:
-            raise UserError(f"{endpoint.where.host} declines the question: {declined}") from None
-        except Passing as passing:
-            fault = passing
-            wait = passing.wait if passing.wait is not None else float(2**attempt) / 2
-            if wait > LONGEST_WAIT:
-                break
-            if attempt + 1 < ATTEMPTS:
-                await asyncio.sleep(wait)
-    raise UserError(f"{endpoint.where.host} does not answer ({fault}); try again later")
+def _within(
+    writer: Writer, question: str, citations: Sequence[dict[str, Any]]
+) -> Sequence[dict[str, Any]]:
+    """The best passages, as many as the writer reads with the question; one at least."""
+    for count in range(len(citations), 1, -1):
+        if writer.holds(prompt(question, citations[:count])):
+            return citations[:count]
+    return citations[:1]
 
 
 def _rewriting(turns: Sequence[Message]) -> tuple[Message, ...]:

@@ -74,8 +74,9 @@ class Manifest(msgspec.Struct, frozen=True):
     """`index.json`: what the index was made with and how it is asked.
 
     `embedder_path` leads from the run folder to an embedder that an earlier step made; None for
-    one that its name finds. `abstain_below` is settled: calibrated, set, or the default; so is
-    `dense_weight`. `files` are the sizes of the version's files [bytes].
+    one that its name finds. `generator_path` does so for a writer on this machine.
+    `abstain_below` is settled: calibrated, set, or the default; so is `dense_weight`. `files` are
+    the sizes of the version's files [bytes].
     """
 
     version: int
@@ -99,6 +100,7 @@ class Manifest(msgspec.Struct, frozen=True):
     vectors_wish: Kind | None = None
     reranker: str | None = None
     generator: str | None = None
+    generator_path: str | None = None
     diversity: float = 0.0
     duplicates: str = "exact"
     corpus: str | None = None

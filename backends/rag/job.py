@@ -3,6 +3,7 @@
 Behind the face of `backends.rag`; imports torch, faiss and sentence-transformers.
 """
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -25,6 +26,7 @@ from backends.rag import (
     reranker,
     updating,
     words,
+    writers,
 )
 from backends.rag import corpus as corpora
 from backends.rag import index as artefact
@@ -65,6 +67,7 @@ def check(step: Step, settings: Settings, context: Context) -> None:
     weights.local(step.model or DEFAULT_MODEL, context.artefacts)
     if settings.reranker is not None:
         weights.local(settings.reranker, context.artefacts)
+    writers.home(settings.generator, context.artefacts)
     if step.index is not None:
         _check_index(step, context)
         return
@@ -144,7 +147,7 @@ def predict(folder: Path, texts: Iterable[str], **options: Any) -> Iterator[Pred
 
     def answered() -> Iterator[Prediction]:
         waiting = iter(texts)
-        writer = answerer.manifest.generator
+        writer = _writer(folder, answerer.manifest)
         while batch := list(islice(waiting, together)):
             if writer is None:
                 yield from answerer.answers(batch, how)
@@ -190,6 +193,20 @@ def update(folder: Path, *, watch: bool = False, **options: Any) -> Change | Non
         return updating.update(folder, **options)
     updating.watched(folder, **options)
     return None
+
+
+def _writer(folder: Path, said: Manifest) -> writers.Opening | None:
+    """What opens the model that writes the answers of an index; None where passages are all.
+
+    Raises:
+        UserError: it lies on this machine and cannot be loaded.
+    """
+    if said.generator is None:
+        return None
+    if said.generator_path is None:
+        return writers.opening(said.generator, None)
+    place = Path(os.path.normpath(folder.resolve() / said.generator_path))
+    return writers.opening(said.generator, writers.model_of(place))
 
 
 def _check_index(step: Step, context: Context) -> None:

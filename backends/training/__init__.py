@@ -3,13 +3,9 @@
 This face is light; `backends.training.trainer` imports torch and transformers.
 """
 
-import logging
 from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
-
-# It complains about optional kernels while it is being imported, so this cannot wait.
-logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
 
 Count = Annotated[int, Meta(ge=1)]
 
@@ -21,6 +17,13 @@ class Training(Struct, frozen=True, forbid_unknown_fields=True):
         Annotated[float, Meta(gt=0, le=1, description="peak learning rate; none: the method's own")]
         | None
     ) = None
+    find_learning_rate: Annotated[
+        bool,
+        Meta(
+            description="try rising rates on the first batches, and take the one at which the "
+            "loss falls fastest"
+        ),
+    ] = False
     epochs: (
         Annotated[
             float, Meta(gt=0, le=1000, description="passes over the data; none: the method's")
@@ -97,6 +100,7 @@ class Training(Struct, frozen=True, forbid_unknown_fields=True):
 
 ALIASES = {
     "optim": "optimizer",
+    "auto_lr_find": "find_learning_rate",
     "adam_beta2": "beta2",
     "per_device_train_batch_size": "micro_batch",
     "micro_batch_size": "micro_batch",

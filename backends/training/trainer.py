@@ -15,7 +15,7 @@ import torch
 from transformers import TrainingArguments, set_seed
 
 from backends.base import Context, Interrupted
-from backends.training import Training, checkpoints, precision, silence
+from backends.training import Training, checkpoints, finder, precision, silence
 from backends.training.arguments import arguments, optimizer, save_steps, total_steps
 from backends.training.batches import Order, padded
 from backends.training.meter import Meter
@@ -94,6 +94,15 @@ def train(
     settings = msgspec.structs.replace(
         settings, precision=_arithmetic(model, lesson, settings, context)
     )
+    if settings.find_learning_rate:
+        times = finder.factor(
+            model, groups, lesson.rows, lesson.loss, lesson.pad, settings, context,
+            seed(context, settings),
+        )  # fmt: skip
+        rate = times * (settings.learning_rate or 0.0)
+        groups = [{**group, "lr": times * group["lr"]} for group in groups]
+        settings = msgspec.structs.replace(settings, learning_rate=rate)
+        notes.append(f"learning rate {rate:.3g}, found by trying ({times:.3g} times the usual)")
     room = _room(model, groups, lesson, settings, context, meter, data)
     trained = taught(room, found, meter, notes)
     # Outside training the model computes as its file will say, not in the training's arithmetic.

@@ -2,12 +2,14 @@
 
 import pytest
 
-from advisor.bases import bases, place
+from advisor.bases import _suits, bases, place
 from advisor.job import settled as job
 from advisor.options import ORDER, STACKS, Way, carried, deliveries, methods, options
 from advisor.profile import Profile, settled
+from advisor.recommendation import recommend
+from advisor.recommendation.costing import figures
 from knowledge import methods as catalogue
-from knowledge import models, rules
+from knowledge import models, rules, standings
 
 
 def test_stacks_are_made_of_the_contracts_words_and_each_stands_once() -> None:
@@ -60,13 +62,59 @@ def test_a_reward_that_cannot_be_checked_needs_a_reward_model() -> None:
 
 
 def test_the_base_fits_the_card_and_the_licence() -> None:
-    for hardware, most in (("1x16GB", 6e9), ("1x24GB", 9e9), ("1x80GB", 30e9)):
+    for hardware, most in (("1x16GB", 7e9), ("1x24GB", 9e9), ("1x80GB", 30e9)):
         profile = settled({"hardware": hardware, "provenance": "open-licence"})
-        where = place(("lora",), "self-hosted", profile)
-        for name in bases(("lora",), "self-hosted", where, profile):
-            row = models.find(name)
+        fitting = [
+            option
+            for option in carried(Way(("lora",), "self-hosted"), profile)
+            if (found := figures(option)) is not None and found.fits
+        ]
+        assert fitting
+        for option in fitting:
+            row = models.find(str(option.model))
             assert row.architecture().parameters() <= most
             assert row.licence.lower() in ("apache-2.0", "mit")
+
+
+def test_task_language_context_and_licence_choose_the_architecture() -> None:
+    card = {"hardware": "1x80GB", "labelled_examples": 5000}
+
+    def kinds(stack: tuple[str, ...], **answers: object) -> set[str]:
+        found = carried(Way(stack, "self-hosted"), settled({**card, **answers}))
+        return {models.find(str(option.model)).kind for option in found}
+
+    assert kinds(("head-ft",), task_type="classify") == {"encoder"}
+    assert kinds(("lora",), task_type="assistant") == {"decoder"}
+    small = {"task_type": "translate", "hardware": "1x16GB"}
+    profile = settled({**card, **small})
+    assert "encoder-decoder" in {row.kind for row in models.table().values()
+                                 if _suits(row, ("full-ft",), profile)}  # fmt: skip
+    german = settled({**card, "language": "de"})
+    for name in bases(("lora",), "self-hosted", place(("lora",), "self-hosted", german), german):
+        assert {"de", "multilingual"} & set(models.find(name).languages)
+    long = settled({**card, "task_type": "classify", "tokens_in": 3000})
+    for option in carried(Way(("head-ft",), "self-hosted"), long):
+        assert models.find(str(option.model)).context >= 3000
+
+
+def test_the_best_standing_comes_first_and_rented_cards_are_compared() -> None:
+    profile = settled({"task_type": "assistant", "hardware": "none", "privacy": "api-ok",
+                       "train_budget_usd": 500, "labelled_examples": 5000})  # fmt: skip
+    found = list(carried(Way(("lora",), "self-hosted"), profile))
+    assert len({option.hardware for option in found}) > 1
+    scores = [
+        row.score
+        for name in dict.fromkeys(str(option.model) for option in found)
+        if (row := standings.find(name, "MMLU")) is not None
+    ]
+    assert scores == sorted(scores, reverse=True)
+    first = next(o for o in recommend(profile, top=20).options if o.delivery == "self-hosted")
+    assert first.estimate.money.usd.mid <= min(
+        money.usd.mid
+        for option in carried(Way(first.stack, "self-hosted"), profile)
+        if option.model == first.model and (found_ := figures(option)) is not None
+        and found_.fits and (money := found_.money).usd is not None
+    )  # fmt: skip
 
 
 def test_larger_cards_never_get_smaller_bases() -> None:

@@ -42,7 +42,7 @@ CODE = (
     ".sql", ".pl", ".toml", ".yaml", ".yml", ".ini", ".cfg", ".css",
 )  # fmt: skip
 MARKDOWN = (".md", ".markdown", ".mdx", ".qmd")
-PLAIN = (".txt", ".text", ".rst", ".adoc", ".tex", ".log")
+PLAIN = (".txt", ".text", ".rst", ".adoc", ".tex", ".log", ".abc", ".fasta", ".fa", ".fna")
 TABLES = (".csv", ".tsv", ".tab", ".parquet", ".pq")
 
 

@@ -59,3 +59,12 @@ def test_foreign_words_take_more_tokens_than_everyday_ones(tmp_path: Path) -> No
     assert found is not None
     assert found.figures["ratio"] > 1.5
     assert probes.vocabulary(Profile(), None) is None
+
+
+def test_the_retrieval_probe_says_how_often_the_passage_is_found() -> None:
+    metrics = {"recall@10": Metric(0.8, 0.7, 0.9, 40), "bm25_recall@10": Metric(0.6)}
+    found = probes.retrieval([point(0, 0.5), Tried("r", "r", ("rag",), None, "f", 1.0, metrics)])
+    assert found is not None
+    assert found.figures == {"recall@10": 0.8, "bm25_recall@10": 0.6}
+    assert "0.80 (0.70 to 0.90) of 40 questions" in found.says
+    assert probes.retrieval([point(0, 0.5)]) is None

@@ -6,12 +6,12 @@ import pytest
 
 from advisor import profile as profiles
 from advisor.measured import of
-from advisor.pilot import Tried, trials
+from advisor.pilot import Trial, Tried, trials
 from advisor.pilot.samples import samples
 from advisor.questionnaire.counting import filled
 from advisor.recommendation import recommend
 from backends import plans
-from backends.base import Metric
+from backends.base import Metric, Plan, RunResult, Step, StepResult
 from knowledge import SAMPLES
 from knowledge.errors import UserError
 
@@ -87,3 +87,14 @@ def test_no_trial_begins_without_money(support) -> None:
     assert trials.capped(plan, 2.5).budget_usd == 2.5
     with pytest.raises(UserError, match="the money is used up"):
         trials.capped(plan, 0)
+
+
+def test_found_passages_without_a_model_are_not_the_quality_of_answers(tmp_path: Path) -> None:
+    metrics = {"answer_f1": Metric(0.1), "recall@10": Metric(0.8)}
+    plan = Plan("p", (Step("retrieve", "rag"),))
+    step = StepResult("retrieve", "rag", metrics, 1.0)
+    result = RunResult("p", "finished", (step,), 1.0, None, (), {}, "", "")
+    alone = Trial("t", "o", ("rag",), None, plan)
+    assert trials.outcome(alone, tmp_path, result).metric == "answer_f1"
+    with_model = Trial("t", "o", ("rag", "prompt"), None, plan)
+    assert trials.outcome(with_model, tmp_path, result).metric is None

@@ -54,7 +54,7 @@ def step(place: Path, method: str = "full-ft", **settings: Any) -> Step:
 @pytest.fixture(scope="module")
 def done(place: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, StepResult]:
     folder = tmp_path_factory.mktemp("done")
-    return folder, finetune.BACKEND.run(step(place), Context(folder))
+    return folder, finetune.BACKEND.run(step(place, answer_tokens=4), Context(folder))
 
 
 def test_it_learns_to_answer_beyond_the_model_as_it_was(done: tuple[Path, StepResult]) -> None:
@@ -62,6 +62,9 @@ def test_it_learns_to_answer_beyond_the_model_as_it_was(done: tuple[Path, StepRe
     assert metrics["exact_match"].value > metrics["baseline_untuned_exact_match"].value + 0.6
     assert metrics["loss"].value < 0.3 * metrics["baseline_untuned_loss"].value
     assert metrics["gain_over_untuned"].low > 0
+    assert metrics["gain_over_prompting"].value == pytest.approx(
+        metrics["exact_match"].value - metrics["baseline_prompted_exact_match"].value
+    )
     assert {"general_loss_before", "general_loss_after"} <= metrics.keys()
     assert done[1].counts["packed_rows"] < 80
     assert (done[0] / "errors.jsonl").is_file()

@@ -295,6 +295,7 @@ def test_no_file_of_a_run_holds_the_key(
     assert {path.name for path in written} == {
         "answers.sqlite",
         "predictions.jsonl",
+        "labelled.jsonl",
         "metrics.jsonl",
         "prompt.json",
         "template.jinja",
