@@ -116,9 +116,12 @@ def written(source: Path, folder: Path) -> tuple[list[str], list[str]]:
 
 
 def bare(text: str) -> str:
-    """A tune with metre, key and notes alone."""
+    """A tune with metre, key and notes alone; nothing of those with a unit of their own.
+
+    Few are written in quarters; a model that has seen both kinds mixes them up.
+    """
     lines = [line.rstrip() for line in text.strip().splitlines()]
-    if not lines or not lines[0].startswith("X:"):
+    if not lines or not lines[0].startswith("X:") or re.search(r"(?m)^L:|\\[L:", text):
         return ""
     kept = [line for line in lines if line and not re.match(r"[XTSYPNCOQ]:|%", line)]
     return "\n".join(["X:1", *kept])
@@ -280,7 +283,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=Path("runs/scratch"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
-    parser.add_argument("--steps", type=int, default=500)
+    parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--temperature", type=float, default=0.7)
     parser.add_argument("--parser", type=Path)
     parser.add_argument("--general", type=Path)
