@@ -116,14 +116,19 @@ def written(source: Path, folder: Path) -> tuple[list[str], list[str]]:
 
 
 def bare(text: str) -> str:
-    """A tune with metre, key and notes alone; nothing of those with a unit of their own.
+    """A tune with metre, unit, key and notes alone.
 
-    Few are written in quarters; a model that has seen both kinds mixes them up.
+    The unit of lengths is written out where the tune leaves it to the standard (an eighth, a
+    sixteenth in short metres): half of the tunes are in quarters, and say so.
     """
     lines = [line.rstrip() for line in text.strip().splitlines()]
-    if not lines or not lines[0].startswith("X:") or re.search(r"(?m)^L:|\\[L:", text):
+    if not lines or not lines[0].startswith("X:"):
         return ""
     kept = [line for line in lines if line and not re.match(r"[XTSYPNCOQ]:|%", line)]
+    if not any(line.startswith("L:") for line in kept):
+        metre = next((line for line in kept if re.match(r"M:\d+/\d+$", line)), "M:4/4")
+        above, below = metre[2:].split("/")
+        kept.insert(1, "L:1/16" if int(above) / int(below) < 0.75 else "L:1/8")
     return "\n".join(["X:1", *kept])
 
 
