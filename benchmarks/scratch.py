@@ -116,11 +116,19 @@ def written(source: Path, folder: Path) -> tuple[list[str], list[str]]:
 
 
 def bare(text: str) -> str:
-    """A tune with metre, key and notes alone."""
+    """A tune with metre, unit, key and notes alone.
+
+    The unit of lengths is written out where the tune leaves it to the standard (an eighth, a
+    sixteenth in short metres): half of the tunes are in quarters, and say so.
+    """
     lines = [line.rstrip() for line in text.strip().splitlines()]
     if not lines or not lines[0].startswith("X:"):
         return ""
     kept = [line for line in lines if line and not re.match(r"[XTSYPNCOQ]:|%", line)]
+    if not any(line.startswith("L:") for line in kept):
+        metre = next((line for line in kept if re.match(r"M:\d+/\d+$", line)), "M:4/4")
+        above, below = metre[2:].split("/")
+        kept.insert(1, "L:1/16" if int(above) / int(below) < 0.75 else "L:1/8")
     return "\n".join(["X:1", *kept])
 
 
@@ -280,7 +288,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=Path("runs/scratch"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
-    parser.add_argument("--steps", type=int, default=500)
+    parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--temperature", type=float, default=0.7)
     parser.add_argument("--parser", type=Path)
     parser.add_argument("--general", type=Path)
