@@ -154,8 +154,10 @@ def longest(model: Path, rows: list[dict[str, str]], method: str) -> int:
         if method in ("ppo", "grpo"):
             found.append(len(coding.prompt_ids(tokenizer, asked, 128)) + ANSWER)
             continue
-        for side in ("chosen", "rejected"):
-            found.append(len(coding.coded(tokenizer, asked, coding.spoken(row[side]), 128).ids))
+        found += [
+            len(coding.coded(tokenizer, asked, coding.spoken(row[side]), 128).ids)
+            for side in ("chosen", "rejected")
+        ]
     return max(found)
 
 
