@@ -178,8 +178,8 @@ def table(found: dict[str, list[StepResult]]) -> str:
     """The rule before and after, the gain with its interval over seeds, KL, perplexity."""
     rows = [
         "| method | rule before | rule after | gain, points (95 % over seeds) | "
-        "KL, nats an answer | perplexity under the start, ratio | length, ratio | seconds |",
-        "|---|---|---|---|---|---|---|---|",
+        "KL, nats an answer | perplexity under the start, ratio | length, ratio |",
+        "|---|---|---|---|---|---|---|",
     ]
     for way, runs in found.items():
 
@@ -201,8 +201,7 @@ def table(found: dict[str, list[StepResult]]) -> str:
             f"{statistics.mean(each('reward_after')):.2f} | "
             f"{middle:+.1f} ({middle - half:+.1f} to {middle + half:+.1f}) | "
             f"{max(each('kl')):.2f} at most | {max(ratio):.2f} at most | "
-            f"{min(longer):.2f} to {max(longer):.2f} | "
-            f"{statistics.mean(run.seconds for run in runs):.0f} |"
+            f"{min(longer):.2f} to {max(longer):.2f} |"
         )
     return "\n".join(rows)
 
