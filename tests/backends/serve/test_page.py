@@ -63,6 +63,8 @@ def seen(work: Callable[[Page], Awaitable[None]], folder: Path, key: str | None 
         up = asyncio.create_task(listening(server, "127.0.0.1", 0, port.set_result, stop))
         try:
             async with opened(f"http://127.0.0.1:{await port}/", folder / "profile") as page:
+                await page.until("document.title === 'handbook'")
+                await page.until("document.activeElement.id === 'question'")
                 await work(page)
         finally:
             stop.set()
@@ -79,8 +81,6 @@ browser = pytest.mark.skipif(not FOUND, reason="no Chromium is installed")
 @browser
 def test_a_question_is_answered_with_passages_opened_in_place(tmp_path: Path) -> None:
     async def work(page: Page) -> None:
-        await page.until("document.title === 'handbook'")
-        assert await page.value("document.activeElement.id") == "question"
         await page.typed("how many days?")
         await page.until(f"{LAST}?.querySelector('details')")
         # Documents are shown as text: nothing in them is run, and nothing is fetched.
