@@ -41,8 +41,8 @@ def test_backends_of_the_foundation() -> None:
         "head-ft": "finetune", "full-ft": "finetune", "rag": "rag", "prompt": "prompting",
         "lora": "peft", "qlora": "peft", "dora": "peft", "ia3": "peft", "soft-prompt": "peft",
         "p-tuning": "peft", "prefix": "peft", "adapter-sequential": "peft",
-        "adapter-parallel": "peft", "curate": "curation", "cpt": "scratch",
-        "scratch": "scratch",
+        "adapter-parallel": "peft", "curate": "curation", "cpt": "scratch", "scratch": "scratch",
+        "reward-model": "alignment", "dpo": "alignment", "ppo": "alignment", "grpo": "alignment",
     }  # fmt: skip
 
 
