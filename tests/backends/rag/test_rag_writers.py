@@ -19,7 +19,7 @@ from backends.rag import BACKEND
 from knowledge.errors import UserError
 
 SAID = "Every room has one key [1]."
-UNSAID = "Every office has ten keys [1]."
+UNSAID = "Every room has 48 keys [1]."
 QUESTION = "How many keys has a room?"
 
 
@@ -49,10 +49,14 @@ def plan(
 ) -> Plan:
     train = tmp_path / "train.jsonl"
     asked = ["key", "the key of a room", "keys ?", "who has a key", "rooms and keys", "a room"]
-    rows = [{"prompt": f"{text} {'x ' * n}", "completion": says} for text in asked for n in (1, 60)]
+    rows = [
+        {"prompt": f"{text} {'x ' * n}", "completion": says}
+        for text in asked
+        for n in (1, 40, 120, 220)
+    ]
     train.write_text("".join(json.dumps(row) + "\n" for row in rows))
     settings = {
-        "epochs": 25, "micro_batch": 4, "learning_rate": 1e-2, "precision": "fp32",
+        "epochs": 20, "micro_batch": 4, "learning_rate": 1e-2, "precision": "fp32",
         "compare": False, "save_steps": 10, "packing": False,
     }  # fmt: skip
     tune = Step(
@@ -107,7 +111,9 @@ def test_a_tuned_generator_answers_over_an_index_and_the_plan_resumes(
     moved = tmp_path / "elsewhere"
     shutil.move(out, moved)  # its parts find each other by relative paths
     (said,) = BACKEND.predict(moved, [QUESTION])
-    assert said.answer is not None and said.answer.startswith("Every room has one key. [1]")
+    assert said.answer is not None and said.answer.endswith("[1]")
+    spoken = set(said.answer.replace(".", "").split())
+    assert len(spoken) > 1 and spoken <= set(SAID.replace(".", "").split())
     assert "one key" in said.citations[0]["passage"]
 
 
