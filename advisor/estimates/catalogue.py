@@ -89,7 +89,8 @@ def cheapest(need: Need, *, surely: bool = True) -> tuple[str, int] | None:
 
 
 def _runnable() -> Iterator[str]:
-    return (row.id for row in methods.table().values() if "requests" not in row.phases)
+    rows = methods.table().values()
+    return (row.id for row in rows if row.phases and "requests" not in row.phases)
 
 
 def _cards(job: Job, counts: Sequence[int]) -> Array:

@@ -34,9 +34,16 @@ class Forecast(NamedTuple):
     refusal: str = ""
 
 
-def forecast(tokens: NDArray[np.float64], losses: NDArray[np.float64], goal: float) -> Forecast:
+def forecast(
+    tokens: NDArray[np.float64],
+    losses: NDArray[np.float64],
+    goal: float,
+    noise: float = NOISE,
+) -> Forecast:
     """The loss of a run of `goal` tokens, from shorter ones.
 
+    Args:
+        noise: relative, between runs that differ by their seed and data order.
     Raises:
         UserError: fewer than three runs, or the goal is not the longest.
     """
@@ -44,12 +51,12 @@ def forecast(tokens: NDArray[np.float64], losses: NDArray[np.float64], goal: flo
         raise UserError(f"a forecast needs three runs shorter than its own, not {len(tokens)}")
     order = np.argsort(tokens)
     tokens, losses = tokens[order], losses[order]
-    fall = (losses[0] - losses[-1]) / (NOISE * losses[-1])
+    fall = (losses[0] - losses[-1]) / (noise * losses[-1])
     if not np.isfinite(losses).all() or fall < LEAST_FALL:
         nothing = math.nan
         seen = ", ".join(f"{loss:.3f}" for loss in losses)
         return Forecast(nothing, nothing, nothing, f"the short runs do not fall ({seen})")
-    curves, weights = _curves(tokens, losses, goal)
+    curves, weights = _curves(tokens, losses, goal, noise)
     order = np.argsort(curves)
     summed = np.cumsum(weights[order]) / weights.sum()
     low, middle, high = (
@@ -57,13 +64,13 @@ def forecast(tokens: NDArray[np.float64], losses: NDArray[np.float64], goal: flo
         for at in ((1 - LEVEL) / 2, 0.5, (1 + LEVEL) / 2)
     )
     # What the run itself may be off by comes on top of what is not known of the curve.
-    own = 1.645 * NOISE * middle
+    own = 1.645 * noise * middle
     return Forecast(middle, middle - math.hypot(middle - low, own),
                     middle + math.hypot(high - middle, own))  # fmt: skip
 
 
 def _curves(
-    tokens: NDArray[np.float64], losses: NDArray[np.float64], goal: float
+    tokens: NDArray[np.float64], losses: NDArray[np.float64], goal: float, noise: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """The loss at the goal of every curve, and how well it fits: likelihood times what is known."""
     # L levels, E exponents, R runs.
@@ -71,7 +78,7 @@ def _curves(
     x_LER = tokens ** -EXPONENTS[None, :, None]
     # The factor that fits best for each level and exponent, weighted by the relative noise.
     factor = ((losses - level_L11) * x_LER / losses**2).sum(-1) / (x_LER**2 / losses**2).sum(-1)
-    off = (level_L11 + factor[..., None] * x_LER - losses) / (NOISE * losses)
+    off = (level_L11 + factor[..., None] * x_LER - losses) / (noise * losses)
     known = ((np.log(EXPONENTS) - USUAL) / SPREAD) ** 2
     at = level_L11[..., 0] + factor * goal**-EXPONENTS
     return at.ravel(), np.exp(-0.5 * ((off**2).sum(-1) + known)).ravel()

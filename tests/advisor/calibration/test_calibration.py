@@ -10,12 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from advisor import calibration, plan
+from advisor import calibration
 from advisor.calibration import learning
 from advisor.cli import advisor, guarded
 from advisor.estimates import estimate
 from advisor.estimates.own import Own, Run, lean, scores, sigma
 from advisor.job import settled
+from advisor.steps import predicted
 from advisor.tracing import Measurement
 from backends import plans
 from backends.base import Plan, Predicted, RunResult, Step, StepResult
@@ -162,10 +163,10 @@ def test_a_plan_says_what_runs_multiplied(file: Path) -> None:
     keys = {"model": "all-minilm-l6-v2", "method": "full-ft", "examples": 1000,
             "tokens_per_example": 100, "seq_len": 128}  # fmt: skip
     option = msgspec.defstruct("Option", [("quality", object)])(quality=None)
-    before = plan._expected(keys, option, None)
+    before = predicted.expected(keys, option, None)
     assert before.device and before.seconds and before.seconds_times == 1.0
     learning.keep([run(4.0, quantity="time", unit="s", device=before.device)])
-    after = plan._expected(keys, option, None)
+    after = predicted.expected(keys, option, None)
     assert after.seconds and after.seconds_times > 1.1
     assert after.seconds.mid == pytest.approx(before.seconds.mid * after.seconds_times, rel=0.02)
 

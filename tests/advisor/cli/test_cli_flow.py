@@ -108,12 +108,12 @@ def test_run_predict_evaluate_and_what_is_left_behind(command, small: Path) -> N
 
 
 def test_a_method_without_a_backend_is_refused_before_anything(command, small: Path) -> None:
-    plan = small / "ppo.yaml"
-    text = (small / "plan.yaml").read_text(encoding="utf-8").replace("head-ft", "ppo")
+    plan = small / "boft.yaml"
+    text = (small / "plan.yaml").read_text(encoding="utf-8").replace("head-ft", "boft")
     plan.write_text(text, encoding="utf-8")
-    done = command("run", plan, "--out", small / "ppo")
-    assert done.code == 2 and "no backend runs 'ppo' yet" in done.err
-    assert not (small / "ppo").exists()
+    done = command("run", plan, "--out", small / "boft")
+    assert done.code == 2 and "no backend runs 'boft' yet" in done.err
+    assert not (small / "boft").exists()
 
 
 def test_a_plan_that_does_not_fit_is_refused_unless_told(command, small: Path) -> None:

@@ -129,7 +129,8 @@ def test_doctor_says_what_runs(command) -> None:
     health = command("doctor", "--json").json
     runs = {row["method"]: row["runs"] for row in health["methods"]}
     assert set(runs) == set(methods.table())
-    assert runs["head-ft"] and runs["rag"] and not runs["ppo"]
+    assert runs["head-ft"] and runs["rag"] and runs["ppo"]
+    assert not any(runs[row.id] for row in methods.table().values() if row.backend is None)
     assert "runs here" in command("doctor").out
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from backends.base import Context, Data, Step
 from backends.data import Message
-from backends.rag import BACKEND, generation
+from backends.rag import BACKEND, generation, writers
 from backends.rag.asking import Answerer, Asked
 from knowledge.errors import UserError
 
@@ -226,7 +226,7 @@ def test_an_endpoint_that_fails_is_told_in_one_line(
     with pytest.raises(UserError, match="declines the question"):
         generation.reply(answerer, "m", user("key?"), ANY)
     server.status = 503
-    monkeypatch.setattr(generation, "ATTEMPTS", 2)
+    monkeypatch.setattr(writers, "ATTEMPTS", 2)
     with pytest.raises(UserError, match="does not answer"):
         generation.reply(answerer, "m", user("key?"), ANY)
     with pytest.raises(UserError, match="no question"):
