@@ -51,12 +51,12 @@ def test_an_index_follows_its_documents(run: Path, pages: Path, command) -> None
         assert fault.code == 2 and message in fault.err
 
 
-@pytest.mark.slow
 def heeding_interrupts() -> None:
     """What a shell starts in the background ignores interrupts, and so do its children."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
+@pytest.mark.slow
 def test_a_watched_folder_is_followed_until_the_user_stops_it(run: Path, pages: Path) -> None:
     arguments = [sys.executable, "-m", "advisor", "update", str(run), "--watch", "--json"]
     with subprocess.Popen(

@@ -86,7 +86,9 @@ class Stopping(Silence):
     def advance(self, done: int, **figures: float) -> None:
         if self.now == self.label and done >= self.at:
             self.label = ""
-            signal.raise_signal(signal.SIGINT)
+            handler = signal.getsignal(signal.SIGINT)
+            assert callable(handler) and handler is not signal.default_int_handler
+            handler(signal.SIGINT, None)
 
 
 @pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*deprecated:FutureWarning")
