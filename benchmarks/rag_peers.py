@@ -5,11 +5,40 @@ from a question to the places of texts, best first. A library that is not instal
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
+from unittest.mock import patch
 
 DEPTH = 50
 Search = Callable[[str], Sequence[int]]
 Searchers = dict[str, Search]
+_given: Callable[[Sequence[str]], Any] | None = None
+
+
+@contextmanager
+def handed(vectors: Callable[[Sequence[str]], Any] | None) -> Iterator[None]:
+    """Let libraries take the vectors of texts from a function instead of making them.
+
+    All of them embed by sentence-transformers or can be told to ask somebody else.
+    """
+    global _given
+    if vectors is None:
+        yield
+        return
+    from sentence_transformers import SentenceTransformer
+
+    def encode(_: Any, texts: Any, *unused: Any, **options: Any) -> Any:
+        rows = vectors([texts] if isinstance(texts, str) else list(texts))
+        return rows[0] if isinstance(texts, str) else rows
+
+    _given = vectors
+    try:
+        with patch.multiple(
+            SentenceTransformer, encode=encode, encode_query=encode, encode_document=encode
+        ):
+            yield
+    finally:
+        _given = None
 
 
 def txtai(texts: list[str], model: str) -> Searchers:
@@ -17,10 +46,13 @@ def txtai(texts: list[str], model: str) -> Searchers:
     from txtai import Embeddings
 
     made: Searchers = {}
+    dense: dict[str, Any] = {"path": model}
+    if (given := _given) is not None:
+        dense = {"method": "external", "transform": lambda rows: given(list(rows))}
     for name, options in {
-        "dense": {"path": model},
+        "dense": dense,
         "BM25": {"keyword": True},
-        "hybrid": {"path": model, "hybrid": True},
+        "hybrid": {**dense, "hybrid": True},
     }.items():
         index = Embeddings(**options)
         index.index(enumerate(texts))

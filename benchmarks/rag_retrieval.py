@@ -5,9 +5,11 @@
 PATH holds `xquad` (https://github.com/google-deepmind/xquad), `cookbook_docs_rag` (the
 documentation set of https://github.com/anthropics/anthropic-cookbook) and `rust_book_docs`
 (https://github.com/rust-lang/book). A question's rank is that of its right document, whichever of
-its passages was found. `advisor` is what a plan without questions does; `advisor, weight chosen`
-takes the fusion's weight from the other half of the questions. Peers that are installed are
-measured with `--peers`: txtai, LangChain, LlamaIndex, Haystack.
+its passages was found. `advisor` is what a plan without questions does; `hybrid, searched` is what
+one with a questions file does, out of sample: the questions fall into five parts, and each part is
+ranked in the way that the questions of the other four chose (`backends.rag.calibration`). Peers
+that are installed are measured with `--peers`: txtai, LangChain, LlamaIndex, Haystack. With
+`--handed` passages and questions are embedded once and every library is handed the same vectors.
 """
 
 import argparse
@@ -21,12 +23,14 @@ from rag_sets import Set, found
 
 from backends import evaluate, weights
 from backends.data.languages import language_of, stemmed_language
-from backends.rag import building, calibration, embedder, vectors, words
+from backends.rag import Settings, building, calibration, embedder, vectors, words
 from backends.rag import corpus as corpora
 from backends.rag.chunks import Chunk, chunks
+from backends.rag.fusion import Fusion
 from backends.rag.index import Index
 from backends.rag.questions import Question
-from backends.rag.search import candidates, fused, ranked
+from backends.rag.search import Hit, ranked
+from backends.rag.sections import sections
 
 SIZE, OVERLAP = 220, 40
 
@@ -63,54 +67,76 @@ def told(name: str, ranks: list[int | None], seconds: float) -> None:
     )
 
 
-def ours(data: Set, model: embedder.Embedder, every: list[Chunk]) -> None:
+class Vectors:
+    """Vectors of texts, each made once.
+
+    Args:
+        file: where they are kept from one run to the next; None: nowhere.
+    """
+
+    def __init__(self, model: embedder.Embedder, file: Path | None) -> None:
+        self.model = model
+        self.file = file
+        self.held: dict[str, np.ndarray] = {}
+        if file is not None and file.is_file():
+            with np.load(file) as kept:
+                self.held = dict(zip(kept["texts"].tolist(), kept["vectors"], strict=True))
+
+    def of(self, texts: Sequence[str]) -> np.ndarray:
+        """One row a text. This encoder embeds passages and questions alike."""
+        fresh = [text for text in dict.fromkeys(texts) if text not in self.held]
+        if fresh:
+            fresh.sort(key=len)
+            self.held.update(zip(fresh, self.model.passages(fresh), strict=True))
+            if self.file is not None:
+                made = np.asarray(list(self.held.values()))
+                np.savez(self.file, texts=np.asarray(list(self.held)), vectors=made)
+        return np.asarray([self.held[text] for text in texts], dtype=np.float32)
+
+
+def ours(data: Set, made: Vectors, every: list[Chunk]) -> None:
     texts = [chunk.searched for chunk in every]
     language = stemmed_language(language_of(text) for _, text, _ in data.documents)
-    index = Index(every, vectors.built(model.passages(texts)), words.build(texts, language))
-    strange = corpora.is_spelt_out(texts, model.starts)
-    weight = building.DENSE_WEIGHT_SPELT_OUT if strange else building.DENSE_WEIGHT
+    counted = words.build(texts, language, sections(every))
+    index = Index(every, vectors.built(made.of(texts)), counted)
+    strange = corpora.is_spelt_out(texts, made.model.starts)
+    usual = Fusion(building.DENSE_WEIGHT_SPELT_OUT if strange else building.DENSE_WEIGHT)
     asked = [question for question, _ in data.questions]
-    right = [one for _, one in data.questions]
+    questions = made.of(asked)
     for retriever in ("dense", "bm25", "hybrid"):
         begun = time.perf_counter()
-        questions = model.questions(asked)
-        hits = list(ranked(index, asked, questions, retriever, weight))
+        hits = list(ranked(index, asked, questions, retriever, usual))
         spent = time.perf_counter() - begun
-        ranks = [
-            rank_of([hit.passage for hit in held], every, one)
-            for held, one in zip(hits, right, strict=True)
-        ]
-        name = {"dense": "dense", "bm25": f"BM25, {language}", "hybrid": f"hybrid {weight:g}"}
-        told(f"advisor: {name[retriever]}", ranks, spent)
-    begun = time.perf_counter()
-    chosen = _chosen(index, data, asked, questions, weight)
-    told("advisor: hybrid, weight chosen", chosen, time.perf_counter() - begun)
-
-
-def _chosen(
-    index: Index, data: Set, asked: list[str], questions: np.ndarray, usual: float
-) -> list[int | None]:
-    """The ranks with the weight that the other half of the questions chooses."""
+        name = {"dense": "dense", "bm25": f"BM25, {language}", "hybrid": "hybrid"}[retriever]
+        told(f"advisor: {name}", ranks_of(hits, data, every), spent)
     named = [Question(text, str(min(right))) for text, right in data.questions]
-    held = list(candidates(index, asked, questions, "hybrid"))
-    table = calibration.reciprocal_ranks(index, named, held)
-    halves = calibration.halves_of(len(asked), 13)
-    weights_of = [calibration.best_weight(table[:, halves != half], usual) for half in (0, 1)]
-    ranks: list[int | None] = []
-    for number, one in enumerate(held):
-        weight = weights_of[halves[number]]
-        order = one.passages[np.lexsort((one.passages, -fused(one, weight)))]
-        passages = [int(at) for at in order]
-        ranks.append(rank_of(passages, index.chunks, data.questions[number][1]))
-    return ranks
+    begun = time.perf_counter()
+    ways = calibration.ways(Settings(), usual)
+    table = calibration.reciprocal_ranks(index, named, questions, ways)
+    parts = calibration.parts_of(len(asked), 13)
+    assert parts is not None
+    taken = calibration.crossed(table, ways, usual, parts)
+    found = []
+    for number, way in enumerate(taken):
+        found += ranked(index, asked[number : number + 1], questions[[number]], "hybrid", way)
+    told("advisor: hybrid, searched", ranks_of(found, data, every), time.perf_counter() - begun)
+    for way in dict.fromkeys(taken):
+        print(f"    {taken.count(way)} questions: {calibration.told(way)}", flush=True)
 
 
-def peers(data: Set, every: list[Chunk], model: str) -> None:
-    from rag_peers import installed
+def ranks_of(hits: Sequence[Sequence[Hit]], data: Set, every: Sequence[Chunk]) -> list[int | None]:
+    return [
+        rank_of([hit.passage for hit in held], every, right)
+        for held, (_, right) in zip(hits, data.questions, strict=True)
+    ]
+
+
+def peers(data: Set, every: list[Chunk], model: str, made: Vectors | None) -> None:
+    from rag_peers import handed, installed
 
     texts = [chunk.searched for chunk in every]
     for library, make in installed():
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), handed(None if made is None else made.of):
             warnings.simplefilter("ignore")
             for name, search in make(texts, model).items():
                 begun = time.perf_counter()
@@ -128,6 +154,8 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="the folder of the sets")
     parser.add_argument("--sets", nargs="+", default=["xquad-en", "cookbook", "rust"])
     parser.add_argument("--peers", action="store_true", help="measure other libraries too")
+    parser.add_argument("--handed", action="store_true", help="the same vectors for all")
+    parser.add_argument("--keep", type=Path, help="a file to keep vectors in between runs (.npz)")
     asked = parser.parse_args()
     model = embedder.load(embedder.DEFAULT_MODEL)
     folder = weights.local(embedder.DEFAULT_MODEL)
@@ -142,9 +170,10 @@ def main() -> None:
             f"  {'':32}{'recall@1':>9}{'@5':>9}{'@10':>9}{'MRR':>9} {'95 %':18}{'ms each':>7}",
             flush=True,
         )
-        ours(data, model, every)
+        made = Vectors(model, asked.keep)
+        ours(data, made, every)
         if asked.peers:
-            peers(data, every, folder)
+            peers(data, every, folder, made if asked.handed else None)
 
 
 if __name__ == "__main__":

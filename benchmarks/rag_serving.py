@@ -66,7 +66,7 @@ def bare(run: Path, questions: list[str], count: int) -> float:
 
     def asked(texts: list[str]) -> None:
         vectors = answerer.embedder.questions(texts)
-        for _ in ranked(index, texts, vectors, said.retriever, said.dense_weight):
+        for _ in ranked(index, texts, vectors, said.retriever, said.fusion):
             pass
 
     asked(questions[:together])

@@ -44,6 +44,20 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             "the questions file, without one by whether the embedder knows the language"
         ),
     ] = None
+    word_forms: Annotated[
+        Literal["both", "stems"] | None,
+        Meta(
+            description="words that BM25 counts: as they stand and without their endings, or "
+            "without endings alone; null: chosen on the questions file, without one both"
+        ),
+    ] = None
+    context: Annotated[
+        Annotated[float, Meta(ge=0.0, le=10.0)] | None,
+        Meta(
+            description="weight of the passages around one (of its section) beside its own vector "
+            "in hybrid, 0 for none; null: chosen on the questions file, without one 0.6"
+        ),
+    ] = None
     reranker: Annotated[
         str | None,
         Meta(description="cross-encoder that orders the best passages anew: a folder or hub id"),

@@ -141,7 +141,7 @@ class Answerer:
         retriever = how.retriever or said.retriever
         allowed = matching(index, how.where) if how.where else None
         asked = self.embedder.questions(questions)
-        hits = ranked(index, questions, asked, retriever, said.dense_weight, DEPTH, allowed)
+        hits = ranked(index, questions, asked, retriever, said.fusion, DEPTH, allowed)
         diversity = said.diversity if how.diversity is None else how.diversity
         found: list[list[Hit]] = []
         for question, held in zip(questions, hits, strict=True):

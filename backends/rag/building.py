@@ -16,7 +16,9 @@ from backends.rag import corpus as corpora
 from backends.rag import index as artefact
 from backends.rag.embedder import DEFAULT_MODEL, Embedder
 from backends.rag.embedding import Kept, Store, embedded
+from backends.rag.fusion import Fusion
 from backends.rag.index import Catalogue, Entry, Index, Manifest
+from backends.rag.sections import sections
 from backends.training.meter import Meter
 from knowledge.errors import UserError
 
@@ -35,7 +37,7 @@ class Built(msgspec.Struct, frozen=True):
     search: vectors.Search
     chunk_tokens: int
     overlap_tokens: int
-    dense_weight: float
+    fusion: Fusion
     duplicates: str
     corpus: str | None
     counts: dict[str, int]
@@ -64,7 +66,9 @@ class Built(msgspec.Struct, frozen=True):
             vectors=self.search,
             vectors_wish=settings.vectors,
             retriever=settings.retriever,
-            dense_weight=self.dense_weight,
+            dense_weight=self.fusion.dense_weight,
+            word_forms=self.fusion.forms,
+            context=self.fusion.context,
             reranker=settings.reranker,
             generator=settings.generator,
             generator_path=writers.path_from(settings.generator, context.artefacts, context.folder),
@@ -110,7 +114,7 @@ def built(step: Step, settings: Settings, context: Context, meter: Meter) -> Bui
         language = stemmed_language(entry.language for entry in entries)
     nearest, search = vectors.chosen(made, settings.vectors)
     catalogue = Catalogue(corpus.sources, entries)
-    index = Index(chunks, nearest, words.build(texts, language), catalogue)
+    index = Index(chunks, nearest, words.build(texts, language, sections(chunks)), catalogue)
     weight = settings.dense_weight
     if weight is None:
         strange = corpora.is_spelt_out(texts, model.starts)
@@ -134,7 +138,7 @@ def built(step: Step, settings: Settings, context: Context, meter: Meter) -> Bui
         search=search,
         chunk_tokens=size,
         overlap_tokens=overlap,
-        dense_weight=weight,
+        fusion=_fusion(settings, Fusion(weight)),
         duplicates=settings.duplicates,
         corpus=str(Path(source).resolve()),
         counts=counts,
@@ -172,18 +176,26 @@ def reused(step: Step, settings: Settings, context: Context) -> Built:
         model = embedder.load(step.model, context.artefacts, settings.batch_size)
         artefact.refuse_other_embedder(said, model, folder)
         model.follow(said.precision)
-    weight = said.dense_weight if settings.dense_weight is None else settings.dense_weight
     return Built(
         index=index,
         embedder=model,
         search=said.vectors,
         chunk_tokens=said.chunk_tokens,
         overlap_tokens=said.overlap_tokens,
-        dense_weight=weight,
+        fusion=_fusion(settings, said.fusion),
         duplicates=said.duplicates,
         corpus=said.corpus,
         counts={"documents": said.documents, "passages": said.passages, "embedded": 0},
         notes=[],
+    )
+
+
+def _fusion(settings: Settings, usual: Fusion) -> Fusion:
+    """The fusion that is set, the usual where it is not."""
+    return Fusion(
+        usual.dense_weight if settings.dense_weight is None else settings.dense_weight,
+        usual.forms if settings.word_forms is None else settings.word_forms,
+        usual.context if settings.context is None else settings.context,
     )
 
 

@@ -22,11 +22,12 @@ from numpy.typing import NDArray
 from backends.rag import vectors, words
 from backends.rag.chunks import Chunk
 from backends.rag.embedder import Embedder
+from backends.rag.fusion import CONTEXT, Fusion
 from backends.rag.vectors import Kind, Search
-from backends.rag.words import WordIndex
+from backends.rag.words import Forms, WordIndex
 from knowledge.errors import UserError
 
-VERSION = 3
+VERSION = 4
 FOLDER = "index"
 MANIFEST = "index.json"
 ATTEMPTS = 5  # to read a version that a writer replaces at the same time
@@ -75,8 +76,9 @@ class Manifest(msgspec.Struct, frozen=True):
 
     `embedder_path` leads from the run folder to an embedder that an earlier step made; None for
     one that its name finds. `generator_path` does so for a writer on this machine.
-    `abstain_below` is settled: calibrated, set, or the default; so is `dense_weight`. `files` are
-    the sizes of the version's files [bytes].
+    `abstain_below` is settled: calibrated, set, or the default; so are `dense_weight`,
+    `word_forms` and `context` (`backends.rag.fusion`). `files` are the sizes of the version's files
+    [bytes].
     """
 
     version: int
@@ -101,11 +103,27 @@ class Manifest(msgspec.Struct, frozen=True):
     reranker: str | None = None
     generator: str | None = None
     generator_path: str | None = None
+    word_forms: Forms = "both"
+    context: float = CONTEXT
     diversity: float = 0.0
     duplicates: str = "exact"
     corpus: str | None = None
     generation: int = 0
     files: dict[str, int] = {}
+
+    @property
+    def fusion(self) -> Fusion:
+        """How hybrid ranks."""
+        return Fusion(self.dense_weight, self.word_forms, self.context)
+
+    def fused(self, fusion: Fusion) -> "Manifest":
+        """The same with another fusion."""
+        return msgspec.structs.replace(
+            self,
+            dense_weight=fusion.dense_weight,
+            word_forms=fusion.forms,
+            context=fusion.context,
+        )
 
 
 class Index(msgspec.Struct, frozen=True):

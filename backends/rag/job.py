@@ -125,6 +125,8 @@ def run(step: Step, settings: Settings, context: Context) -> StepResult:
             "language": manifest.language,
             "vectors": manifest.vectors.kind,
             "dense_weight": manifest.dense_weight,
+            "word_forms": manifest.word_forms,
+            "context": manifest.context,
             "abstain_below": round(manifest.abstain_below, 4),
         },
         notes=(*made.notes, *notes),
@@ -236,7 +238,7 @@ def _measured(
         made.embedder,
         questions,
         unsettled,
-        choose_weight=settings.dense_weight is None and settings.retriever == "hybrid",
+        ways=calibration.ways(settings, unsettled.fusion),
         choose_threshold=settings.abstain_below is None,
         rerank=_reranker(settings.reranker, context),
         seed=context.seed,
@@ -266,6 +268,7 @@ def _chosen(
         lambda mine: built(step, mine, context, meter),
         lambda made: _asked(step, settings, context, made),
         context.seed,
+        _reranker(settings.reranker, context),
     )
     for one in choice.tried:
         context.log(phase="tried", **msgspec.to_builtins(one))

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from math import log2
 from statistics import mean as average
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -51,9 +51,8 @@ def trial(
         asked: the questions' vectors.
     """
     texts = [question.text for question in questions]
-    weight = said.dense_weight
     hits: dict[str, list[list[Hit]]] = {
-        retriever: list(ranked(index, texts, asked, retriever, weight, depth))
+        retriever: list(ranked(index, texts, asked, retriever, said.fusion, depth))
         for retriever in RETRIEVERS
     }
     name = chosen or said.retriever
@@ -114,13 +113,32 @@ def better(metrics: Mapping[str, Metric]) -> str | None:
 
 def rank(index: Index, question: Question, hits: Sequence[Hit]) -> int | None:
     """The rank of the first right passage (or document), 1 the best; None if it is not there."""
-    seen: set[str] = set()
-    for place, hit in enumerate(hits, start=1):
-        chunk = index.chunks[hit.passage]
-        seen.add(chunk.document)
-        if right(question, chunk):
-            return len(seen) if question.asks_for_document() else place
-    return None
+    passages = np.asarray([hit.passage for hit in hits], dtype=np.int64)
+    return place(listed(index, question, passages), np.arange(len(passages)))
+
+
+class Listed(NamedTuple):
+    """Passages as a question counts them: what each counts as, and whether it is a right one."""
+
+    counted: NDArray[np.int64]
+    right: NDArray[np.bool_]
+
+
+def listed(index: Index, question: Question, passages: NDArray[np.int64]) -> Listed:
+    """Passages for one question: those of a document count as one where it asks for that."""
+    chunks = [index.chunks[int(at)] for at in passages]
+    names: dict[str, int] = {}
+    counted = np.arange(len(chunks))
+    if question.asks_for_document():
+        held = [names.setdefault(chunk.document, len(names)) for chunk in chunks]
+        counted = np.asarray(held, dtype=np.int64)
+    return Listed(counted, np.asarray([right(question, chunk) for chunk in chunks], dtype=bool))
+
+
+def place(found: Listed, order: NDArray[np.int64]) -> int | None:
+    """The rank of the first right one in an order; None if there is none."""
+    hits = np.flatnonzero(found.right[order])
+    return len(np.unique(found.counted[order[: hits[0] + 1]])) if len(hits) else None
 
 
 def threshold(index: Index, made: Trial, retriever: str, top_k: int) -> float | None:

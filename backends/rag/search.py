@@ -2,23 +2,23 @@
 
 from collections.abc import Container, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from backends.rag import vectors, words
+from backends.rag.fusion import Candidates, Fusion, fused
 from backends.rag.index import Entry, Index
+from backends.rag.sections import around
+from backends.rag.words import Forms
 from knowledge.errors import unknown
 
 # Candidates that each retriever hands to the fusion, and how far down ranks are looked for.
 DEPTH = 100
-# The BM25 share from which on a question's words have plainly been found.
-PLAIN_SHARE = 0.38
 # What neighbouring words of a question that are neighbours in a passage add to its share.
-PAIRS = 0.05
-LEAST_COSINE = 0.05
+PAIRS = 0.1
 
 
 class Hit(msgspec.Struct, frozen=True):
@@ -34,7 +34,7 @@ def ranked(
     questions: Sequence[str],
     asked: NDArray[np.float32],
     retriever: str,
-    dense_weight: float,
+    fusion: Fusion,
     depth: int = DEPTH,
     allowed: NDArray[np.int64] | None = None,
 ) -> Iterator[list[Hit]]:
@@ -43,7 +43,6 @@ def ranked(
     Args:
         asked: the questions' vectors.
         retriever: `dense`, `bm25` or `hybrid`.
-        dense_weight: share of the vectors' score in hybrid, 0 to 1.
         depth: passages looked at by each retriever, and at most returned.
         allowed: positions of the passages that may be found; None for all.
 
@@ -52,13 +51,13 @@ def ranked(
     if not len(index.chunks) or (allowed is not None and not len(allowed)):
         yield from ([] for _ in questions)
         return
-    for found in candidates(index, questions, asked, retriever, depth, allowed):
+    for found in candidates(index, questions, asked, retriever, fusion.forms, depth, allowed):
         if retriever == "dense":
             scores = found.cosines
         elif retriever == "bm25":
             scores = found.shares
         else:
-            scores = fused(found, dense_weight)
+            scores = fused(found, fusion)
         order = np.lexsort((found.passages, -scores))[:depth]
         yield [
             Hit(int(found.passages[at]), float(scores[at]), float(found.cosines[at]))
@@ -66,41 +65,12 @@ def ranked(
         ]
 
 
-class Candidates(NamedTuple):
-    """The passages that may answer one question, each with its cosine and its share of words.
-
-    The share is BM25's (`WordIndex.shares`) and a little of `WordIndex.pairs`, at most 1.
-    """
-
-    passages: NDArray[np.int64]
-    cosines: NDArray[np.float32]
-    shares: NDArray[np.float32]
-
-
-def fused(found: Candidates, dense_weight: float) -> NDArray[np.float32]:
-    """The hybrid score of the candidates of one question, at most 1.
-
-    The weighted sum of cosine and BM25 share, each over the highest that the question brings; but
-    shares over `PLAIN_SHARE` at least. So words decide where a question repeats the corpus's own,
-    and meaning where it paraphrases: stretching BM25's best guess to 1 whatever it is lets it
-    weigh as much as a real find. MRR with the packaged encoder and a weight of 0.5, with this
-    floor and without: the paraphrased questions of the sample handbook 0.735 and 0.392 (embeddings
-    alone 0.714), XQuAD in English 0.972 and 0.973 (0.932), sections of the Rust book by their
-    headings 0.571 and 0.565 (0.522); measured with stems alone and a floor of 0.35.
-    """
-    if not len(found.passages):
-        return np.zeros(0, dtype=np.float32)
-    cosine = np.float32(max(float(found.cosines.max()), LEAST_COSINE))
-    share = np.float32(max(float(found.shares.max()), PLAIN_SHARE))
-    scores = dense_weight * found.cosines / cosine + (1 - dense_weight) * found.shares / share
-    return scores.astype(np.float32)
-
-
 def candidates(
     index: Index,
     questions: Sequence[str],
     asked: NDArray[np.float32],
     retriever: str,
+    forms: Forms = "both",
     depth: int = DEPTH,
     allowed: NDArray[np.int64] | None = None,
 ) -> Iterator[Candidates]:
@@ -109,6 +79,7 @@ def candidates(
     Args:
         retriever: `dense` for the nearest `depth`, `bm25` for as many of the most words, `hybrid`
             for both.
+        forms: the words that BM25 counts.
     """
     inside = None
     if allowed is not None:
@@ -120,16 +91,17 @@ def candidates(
     for number, question in enumerate(questions):
         held = near[number][near[number] >= 0]  # an approximate search may leave places empty
         if retriever == "dense":
-            yield Candidates(held, cosines[number][: len(held)], np.zeros(len(held), np.float32))
+            cosine = cosines[number][: len(held)]
+            yield Candidates(held, cosine, np.zeros(len(held), np.float32), cosine)
             continue
-        shares = index.words.shares(question)
+        shares = index.words.shares(question, forms)
         if inside is not None:
             shares = np.where(inside, shares, np.float32(0))
         both = np.sort(np.concatenate([held, _best(np.flatnonzero(shares), shares, depth)]))
         both = both[np.append(True, both[1:] != both[:-1])[: len(both)]]
-        cosine = vectors.at(index.nearest, both) @ asked[number]
+        cosine, context = _cosines(index, both, asked[number])
         found = (shares[both] + PAIRS * index.words.pairs(question, both)) / (1 + PAIRS)
-        yield Candidates(both, cosine, found.astype(np.float32))
+        yield Candidates(both, cosine, found.astype(np.float32), context)
 
 
 def diverse(index: Index, hits: Sequence[Hit], diversity: float, k: int) -> list[Hit]:
@@ -216,6 +188,29 @@ def best_support(index: Index, question: str, hits: Sequence[Hit]) -> float | No
         ),
         default=None,
     )
+
+
+def _cosines(
+    index: Index, passages: NDArray[np.int64], asked: NDArray[np.float32]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Of some passages in order the cosines to a question: their own, and of all around each."""
+    if not len(passages):
+        return np.zeros(0, np.float32), np.zeros(0, np.float32)
+    first, end = around(index.words.sections, passages)
+    # All passages needed, each once: those around one stand beside each other, so that a sum of
+    # rows is a stretch of these.
+    starts = np.maximum(first, np.append(0, np.maximum.accumulate(end)[:-1]))
+    lengths = np.maximum(end - starts, 0)
+    before = np.cumsum(lengths) - lengths
+    needed = np.repeat(starts - before, lengths) + np.arange(int(lengths.sum()))
+    rows = vectors.at(index.nearest, needed)
+    cosines = rows @ asked
+    own = cosines[np.searchsorted(needed, passages)]
+    from_, to = np.searchsorted(needed, first), np.searchsorted(needed, end)
+    padded = np.vstack([rows, np.zeros_like(rows[:1])])
+    sums = np.add.reduceat(padded, np.column_stack([from_, to]).ravel(), axis=0)[::2]
+    lengths_of = np.linalg.norm(sums, axis=1)
+    return own, (sums @ asked) / np.maximum(lengths_of, 1e-9)
 
 
 def _best(

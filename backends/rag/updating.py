@@ -22,6 +22,7 @@ from backends.rag.corpus import Corpus, Given
 from backends.rag.embedder import Embedder
 from backends.rag.embedding import Kept, Store, embedded
 from backends.rag.index import Catalogue, Entry, Index, Manifest
+from backends.rag.sections import sections
 from knowledge.errors import UserError
 
 
@@ -203,7 +204,7 @@ def _changed(
     result = Index(
         [*_at(index.chunks, keep), *new],
         nearest,
-        index.words.changed(keep, [chunk.searched for chunk in new]),
+        index.words.changed(keep, [chunk.searched for chunk in new], sections(new)),
         Catalogue(now.sources, [*stay, *entries]),
     )
     manifest = msgspec.structs.replace(said, documents=len(stay) + len(entries), vectors=search)

@@ -1,7 +1,10 @@
 """BM25 over the words of passages, each as it stands and with its ending stripped.
 
 Both, since endings matter less in headings and short questions than in names and terms. Chosen by
-seven sets of questions that no benchmark here reports on (benchmarks/RAG.md), as are K1 and B.
+ten sets of questions that no benchmark here reports on (benchmarks/RAG.md), as are K1 and B.
+
+A passage is taken to be as long as the longest of its section: what a cut left over at the end of
+a section is no short text, and BM25 would prefer it to the rest.
 """
 
 import re
@@ -10,16 +13,20 @@ from functools import cache, cached_property, lru_cache
 from itertools import pairwise
 from math import log
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import bm25s
 import numpy as np
 import Stemmer
 from numpy.typing import NDArray
 
+from backends.rag.sections import joined
 from knowledge.errors import unknown
 
-K1, B = 1.2, 0.75
+Forms = Literal["both", "stems"]
+FORMS: tuple[Forms, ...] = ("both", "stems")
+K1, B = 1.2, 0.8
+FILLER = ""  # a word that no question asks for
 AS_IT_STANDS = "="  # begins a word that keeps its ending
 # Chinese and Japanese set no spaces between words: two characters stand for one.
 UNSPACED = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff"
@@ -45,9 +52,13 @@ def words(text: str, language: str) -> list[str]:
     return found if language == "none" else list(_stemmer(language).stemWords(found))
 
 
-def terms(text: str, language: str) -> list[str]:
-    """What BM25 counts in a text: each word stripped of its ending, then as it stands."""
-    if language == "none":
+def terms(text: str, language: str, forms: Forms = "both") -> list[str]:
+    """What BM25 counts in a text: each word stripped of its ending, then as it stands.
+
+    Args:
+        forms: `stems` leaves out the words as they stand.
+    """
+    if language == "none" or forms == "stems":
         return words(text, language)
     pairs = zip(words(text, language), words(text, "none"), strict=True)
     return [term for stem, word in pairs for term in (stem, AS_IT_STANDS + word)]
@@ -68,24 +79,35 @@ class Terms(NamedTuple):
 class WordIndex:
     """BM25 scores of passages, counted once when it is built."""
 
-    def __init__(self, scorer: Any, language: str, terms: Terms) -> None:
+    def __init__(
+        self, scorer: Any, language: str, terms: Terms, sections: NDArray[np.int32]
+    ) -> None:
         self.scorer = scorer
         self.language = language
         self.terms = terms
+        self.sections = sections
         self.passages = len(terms.starts) - 1
 
-    def changed(self, keep: NDArray[np.int64], texts: Sequence[str]) -> "WordIndex":
-        """The index of some of the passages, in their order, and after them of new ones."""
-        held = [self.terms.of(int(at)) for at in keep]
-        return _counted(held, texts, dict(self._vocabulary), self.language)
+    def changed(
+        self, keep: NDArray[np.int64], texts: Sequence[str], sections: NDArray[np.int32]
+    ) -> "WordIndex":
+        """The index of some of the passages, in their order, and after them of new ones.
 
-    def shares(self, question: str) -> NDArray[np.float32]:
+        Args:
+            keep: the passages that stay; none or all of a section.
+            sections: of the new ones (`backends.rag.sections`).
+        """
+        held = [self.terms.of(int(at)) for at in keep]
+        every = joined(self.sections[keep], sections)
+        return _counted(held, texts, dict(self._vocabulary), self.language, every)
+
+    def shares(self, question: str, forms: Forms = "both") -> NDArray[np.float32]:
         """BM25 of every passage over the most that any text could reach, 0 to 1.
 
         On this scale a passage that shares a question's small change only stays near 0, even
         where it is the best there is; BM25's own scale differs from question to question.
         """
-        asked = terms(question, self.language)
+        asked = terms(question, self.language, forms)
         known = [word for word in asked if word in self._vocabulary]
         if not known or not self.passages:
             return np.zeros(self.passages, dtype=np.float32)
@@ -164,6 +186,7 @@ class WordIndex:
         self.scorer.save(str(folder), show_progress=False)
         np.save(folder / "terms.npy", self.terms.ids)
         np.save(folder / "starts.npy", self.terms.starts)
+        np.save(folder / "sections.npy", self.sections)
 
     @property
     def _vocabulary(self) -> dict[str, int]:
@@ -171,9 +194,17 @@ class WordIndex:
         return vocabulary
 
 
-def build(texts: Sequence[str], language: str) -> WordIndex:
-    """The word index of passages, in their order."""
-    return _counted([], texts, {"": 0}, language)
+def build(
+    texts: Sequence[str], language: str, sections: NDArray[np.int32] | None = None
+) -> WordIndex:
+    """The word index of passages, in their order.
+
+    Args:
+        sections: of each passage (`backends.rag.sections`); None: each is one of its own.
+    """
+    if sections is None:
+        sections = np.arange(len(texts), dtype=np.int32)
+    return _counted([], texts, {FILLER: 0}, language, sections)
 
 
 def load(folder: Path, language: str) -> WordIndex:
@@ -185,28 +216,40 @@ def load(folder: Path, language: str) -> WordIndex:
     scorer = bm25s.BM25.load(str(folder), load_corpus=False, mmap=True)
     ids = np.load(folder / "terms.npy", mmap_mode="r")
     terms = Terms(ids, np.load(folder / "starts.npy"))
-    if int(terms.starts[-1]) != len(ids) or int(scorer.scores["num_docs"]) != max(
-        len(terms.starts) - 1, 1
-    ):
+    sections = np.load(folder / "sections.npy")
+    passages = len(terms.starts) - 1
+    if (int(terms.starts[-1]), len(sections)) != (len(ids), passages) or int(
+        scorer.scores["num_docs"]
+    ) != max(passages, 1):
         raise ValueError("its word counts do not belong together")
-    return WordIndex(scorer, language, terms)
+    return WordIndex(scorer, language, terms, sections)
 
 
 def _counted(
-    held: list[list[int]], texts: Sequence[str], vocabulary: dict[str, int], language: str
+    held: list[list[int]],
+    texts: Sequence[str],
+    vocabulary: dict[str, int],
+    language: str,
+    sections: NDArray[np.int32],
 ) -> WordIndex:
     """The word index of passages already numbered and of further texts; extends `vocabulary`."""
     rows = held + [
-        # A passage of symbols only counts as one empty word, which no question asks for.
-        [vocabulary.setdefault(word, len(vocabulary)) for word in terms(text, language) or [""]]
+        # A passage of symbols only counts as one empty word.
+        [vocabulary.setdefault(word, len(vocabulary)) for word in terms(text, language) or [FILLER]]
         for text in texts
     ]
+    counts = np.asarray([len(row) for row in rows], dtype=np.int64)
+    starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    ids = np.fromiter((one for row in rows for one in row), dtype=np.int32, count=int(starts[-1]))
+    longest = np.zeros(int(sections.max(initial=-1)) + 1, dtype=np.int64)
+    np.maximum.at(longest, sections, counts)
+    filler = vocabulary.setdefault(FILLER, len(vocabulary))
+    for row, lacking in zip(rows, (longest[sections] - counts).tolist(), strict=True):
+        row += [filler] * lacking
     scorer = bm25s.BM25(k1=K1, b=B, method="lucene")
     # Nothing to count is counted as one passage without words: bm25s reads and writes that.
-    scorer.index((rows or [[0]], vocabulary), show_progress=False)
-    starts = np.cumsum([0, *(len(row) for row in rows)], dtype=np.int64)
-    ids = np.fromiter((one for row in rows for one in row), dtype=np.int32, count=int(starts[-1]))
-    return WordIndex(scorer, language, Terms(ids, starts))
+    scorer.index((rows or [[filler]], vocabulary), show_progress=False)
+    return WordIndex(scorer, language, Terms(ids, starts), sections)
 
 
 def covered(weights: Mapping[str, float], held: Container[str]) -> float:

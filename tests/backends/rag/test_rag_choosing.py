@@ -8,11 +8,23 @@ import numpy as np
 import pytest
 
 from backends.base import Context, Data, Step
-from backends.rag import BACKEND, calibration, index, making, vectors, words
+from backends.rag import (
+    BACKEND,
+    Settings,
+    calibration,
+    choosing,
+    index,
+    making,
+    measurement,
+    vectors,
+    words,
+)
+from backends.rag.building import Built
 from backends.rag.chunks import Chunk
+from backends.rag.fusion import Fusion
 from backends.rag.index import Catalogue, Entry, Index
 from backends.rag.questions import Question
-from backends.rag.search import candidates
+from backends.rag.search import Hit, ranked
 from knowledge.errors import UserError
 
 
@@ -46,11 +58,15 @@ def test_sizes_and_weights_are_chosen_on_one_half_and_measured_on_the_other(
     lines = (folder / "metrics.jsonl").read_text().splitlines()
     tried = [line for line in map(json.loads, lines) if line.get("phase") == "tried"]
     assert {one["chunk_tokens"] for one in tried} == {20, 40, 60}
-    assert len(tried) == 3 * len(calibration.WEIGHTS)
+    ways = len(calibration.WEIGHTS) * len(calibration.CONTEXTS) * len(words.FORMS)
+    assert len(tried) == 3 * ways
     assert all(one["seconds"] > 0 and one["mrr"]["n"] == 30 for one in tried)
-    best = max(tried, key=lambda one: (one["mrr"]["value"], -one["passages"]))
+    taken = [one for one in tried if one["chosen"]]
+    assert sorted(one["chunk_tokens"] for one in taken) == [20, 40, 60]
+    best = max(taken, key=lambda one: (one["mrr"]["value"], -one["passages"]))
     said = index.manifest(folder)
-    assert (said.chunk_tokens, said.dense_weight) == (best["chunk_tokens"], best["dense_weight"])
+    assert said.chunk_tokens == best["chunk_tokens"]
+    assert said.fusion == Fusion(best["dense_weight"], best["word_forms"], best["context"])
     assert result.metrics["mrr"].n == 30 and result.counts["questions"] == 30
     assert result.metrics["mrr"].value > 0.2  # filler sentences stand in every room
     assert sum("(kept)" in note for note in result.notes) == 1
@@ -101,19 +117,87 @@ def two_ways(best: str) -> tuple[Index, list[Question], np.ndarray]:
 @pytest.mark.parametrize(("best", "expected"), [("bm25", (0.0, 0.4)), ("dense", (0.6, 1.0))])
 def test_the_weight_goes_to_what_finds(best: str, expected: tuple[float, float]) -> None:
     index, questions, asked = two_ways(best)
-    found = list(candidates(index, [q.text for q in questions], asked, "hybrid"))
-    ranks = calibration.reciprocal_ranks(index, questions, found)
-    assert expected[0] <= calibration.best_weight(ranks, 0.5) <= expected[1]
+    ways = calibration.ways(Settings(), Fusion(0.5))
+    ranks = calibration.reciprocal_ranks(index, questions, asked, ways)
+    low, high = expected
+    assert low <= calibration.best_way(ranks, ways, Fusion(0.5)).dense_weight <= high
 
 
-def test_the_usual_weight_stays_where_nothing_is_clearly_ahead() -> None:
-    ranks = np.ones((len(calibration.WEIGHTS), 50)) * 0.5
+@pytest.mark.parametrize("named", [True, False])
+def test_reciprocal_ranks_are_those_of_the_search_itself(named: bool) -> None:
+    index, questions, asked = two_ways("dense")
+    if not named:
+        questions = [Question(one.text, answers=(one.text,)) for one in questions]
+    ways = [Fusion(0.0), Fusion(0.3, "stems", 0.0), Fusion(0.7, context=2.0), Fusion(1.0)]
+    ranks = calibration.reciprocal_ranks(index, questions, asked, ways)
+    for row, way in zip(ranks, ways, strict=True):
+        hits = ranked(index, [one.text for one in questions], asked, "hybrid", way)
+        places = [measurement.rank(index, *one) for one in zip(questions, hits, strict=True)]
+        assert row.tolist() == [0 if place is None else 1 / place for place in places]
+
+
+def test_only_what_is_not_set_is_chosen() -> None:
+    usual = Fusion(0.35)
+    assert usual in calibration.ways(Settings(), usual)
+    some = calibration.ways(Settings(dense_weight=0.35, word_forms="both"), usual)
+    assert {way.context for way in some} == {*calibration.CONTEXTS, usual.context}
+    assert {(way.dense_weight, way.forms) for way in some} == {(0.35, "both")}
+    assert calibration.ways(Settings(retriever="dense"), usual) == [usual]
+
+
+def test_the_usual_way_stays_where_nothing_is_clearly_ahead() -> None:
+    ways = calibration.ways(Settings(), Fusion(0.5))
+    ranks = np.ones((len(ways), 50)) * 0.5
     ranks[2, :3] = 1.0
     ranks[2, 3:5] = 0.1
-    assert calibration.best_weight(ranks, 0.5) == 0.5
+    assert calibration.best_way(ranks, ways, Fusion(0.5)) == Fusion(0.5)
+    ranks[2] = 0.9
+    assert calibration.best_way(ranks, ways, Fusion(0.5)) == ways[2]
 
 
 def test_nothing_measured_was_calibrated_on_itself() -> None:
-    halves = calibration.halves_of(41, 1)
-    assert halves is not None and abs(2 * int(halves.sum()) - 41) == 1
-    assert calibration.halves_of(19, 1) is None
+    parts = calibration.parts_of(41, 1)
+    assert parts is not None and np.bincount(parts).tolist() == [9, 8, 8, 8, 8]
+    assert calibration.parts_of(19, 1) is None
+    # Each part's questions like another way best: none is answered with its own part's.
+    ways = [Fusion(0.5), Fusion(0.1), Fusion(0.9)]
+    parts = np.array([0] * 20 + [1] * 20)
+    ranks = np.full((3, 40), 0.5)
+    ranks[1, parts == 0] = ranks[2, parts == 1] = 1
+    taken = calibration.crossed(ranks, ways, ways[0], parts)
+    assert taken == [ways[2]] * 20 + [ways[1]] * 20
+
+
+class ByWords:
+    """A reranker that takes the passages with the question in them first, or last."""
+
+    def __init__(self, *, better: bool) -> None:
+        self.better = better
+
+    def ordered(self, index: Index, question: str, hits: list[Hit]) -> list[Hit]:
+        own = [hit for hit in hits if question in index.chunks[hit.passage].text]
+        rest = [hit for hit in hits if hit not in own]
+        return own + rest if self.better else rest[::-1] + own
+
+
+@pytest.mark.parametrize("better", [True, False])
+def test_a_reranker_is_kept_where_it_finds_more(better: bool) -> None:
+    index, questions, asked = two_ways("bm25")
+
+    class Given:
+        def questions(self, texts: list[str]) -> np.ndarray:
+            return np.asarray([asked[int(text.removeprefix("word"))] for text in texts])
+
+    made: Any = Built(
+        index, Given(), vectors.Search("flat"), 20, 4, Fusion(1.0), "keep", None, {}, []
+    )
+    rerank: Any = ByWords(better=better)
+    # By their vectors, which are noise here, the right passages come anywhere.
+    settings = Settings(
+        chunk_tokens=20, overlap_tokens=4, dense_weight=1.0, context=0.0, reranker="some"
+    )
+    choice = choosing.chosen(settings, lambda _: made, lambda _: questions, 13, rerank)
+    assert choice.settings.reranker == ("some" if better else None)
+    (taken,) = [one for one in choice.tried if one.chosen]
+    assert taken.reranked is better and sum(one.reranked for one in choice.tried) == 1
+    assert "(kept)" in choice.notes()[0] and ("reranked" in choice.notes()[0]) is better

@@ -10,6 +10,7 @@ from backends.base import Context, Data, Step
 from backends.rag import BACKEND, embedder, engines, reranker, search, vectors, words
 from backends.rag.asking import Answerer, Asked
 from backends.rag.chunks import Chunk
+from backends.rag.fusion import Fusion
 from backends.rag.index import Catalogue, Entry, Index
 from backends.rag.search import Hit
 from knowledge.errors import UserError
@@ -56,10 +57,12 @@ def test_nothing_is_found_outside_what_is_allowed(kind: str, retriever: str) -> 
     index = made(kind)
     towards_red = np.array([[1, 0, 0]], dtype=np.float32)
     allowed = np.array([2, 4])
-    (found,) = search.ranked(index, ["red"], towards_red, retriever, 0.5, allowed=allowed)
+    half = Fusion(0.5)
+    (found,) = search.ranked(index, ["red"], towards_red, retriever, half, allowed=allowed)
     assert found[0].passage == 4 and {hit.passage for hit in found} <= {2, 4}
     nothing = np.zeros(0, dtype=np.int64)
-    assert list(search.ranked(index, ["red"], towards_red, retriever, 0.5, allowed=nothing)) == [[]]
+    found_nowhere = search.ranked(index, ["red"], towards_red, retriever, half, allowed=nothing)
+    assert list(found_nowhere) == [[]]
 
 
 def test_diverse_passages_do_not_repeat_the_best() -> None:

@@ -4,12 +4,14 @@ import numpy as np
 import pytest
 
 from backends.base import Metric, Prediction
-from backends.rag import measurement, search, vectors, words
+from backends.rag import fusion, measurement, search, vectors, words
 from backends.rag.chunks import Chunk
+from backends.rag.fusion import Candidates, Fusion, fused
 from backends.rag.index import Index
 from backends.rag.measurement import Trial
 from backends.rag.questions import Question
 from backends.rag.search import Hit
+from backends.rag.sections import sections
 
 TEXTS = ["red apples", "green apples", "blue sky", "green grass"]
 DOCUMENTS = ["fruit", "fruit", "sky", "grass"]
@@ -27,7 +29,7 @@ def index() -> Index:
 
 def asked(index: Index, question: str, retriever: str, weight: float = 0.5) -> list[Hit]:
     towards_sky = np.array([[0, 1]], dtype=np.float32)
-    (found,) = search.ranked(index, [question], towards_sky, retriever, weight)
+    (found,) = search.ranked(index, [question], towards_sky, retriever, Fusion(weight))
     return found
 
 
@@ -55,7 +57,7 @@ def test_hybrid_is_the_weighted_sum_over_the_best_of_each(index: Index) -> None:
     shares = (index.words.shares("green apple") + search.PAIRS * pairs) / (1 + search.PAIRS)
     found = asked(index, "green apple", "hybrid", 0.25)
     cosine = max(hit.similarity for hit in found)
-    share = max(shares.max(), search.PLAIN_SHARE)
+    share = max(shares.max(), fusion.PLAIN_SHARE)
     for hit in found:
         expected = 0.25 * hit.similarity / cosine + 0.75 * shares[hit.passage] / share
         assert hit.score == pytest.approx(float(expected), abs=1e-6)
@@ -63,17 +65,46 @@ def test_hybrid_is_the_weighted_sum_over_the_best_of_each(index: Index) -> None:
 
 def test_a_weak_find_of_words_is_not_stretched() -> None:
     rows = np.array([1, 2], dtype=np.int64)
-    weak = search.Candidates(rows, np.array([0.5, 0.4], np.float32), np.array([0, 0.1], np.float32))
+    cosines, way = np.array([0.5, 0.4], np.float32), Fusion(0.6)
+    weak = Candidates(rows, cosines, np.array([0, 0.1], np.float32), cosines)
     strong = weak._replace(shares=np.array([0, 0.6], np.float32))
-    assert search.fused(weak, 0.6)[0] > search.fused(weak, 0.6)[1]
-    assert search.fused(strong, 0.6)[0] < search.fused(strong, 0.6)[1]
-    assert search.fused(strong, 0.6).max() <= 1
+    assert fused(weak, way)[0] > fused(weak, way)[1]
+    assert fused(strong, way)[0] < fused(strong, way)[1]
+    assert fused(strong, way).max() <= 1
+
+
+def test_what_stands_around_a_passage_speaks_for_it() -> None:
+    draw = np.random.default_rng(3)
+    rows = draw.normal(size=(30, 8)).astype(np.float32)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    sizes = [1, 6, 2, 1, 1, 9, 10]
+    names = np.repeat(np.arange(len(sizes)), sizes).tolist()
+    texts = [f"w{n}" for n in range(30)]
+    chunks = [Chunk("d", f"# {name}", 0, 2, t, t) for name, t in zip(names, texts, strict=True)]
+    held = sections(chunks)
+    assert held.tolist() == names
+    index = Index(chunks, vectors.built(rows), words.build(texts, "none", held))
+    asked = rows[4:5]
+    for some in (np.arange(30), np.array([0, 3, 4, 12, 29])):
+        inside = np.asarray(some, dtype=np.int64)
+        (found,) = search.candidates(index, ["zebra"], asked, "hybrid", allowed=inside)
+        assert found.passages.tolist() == some.tolist()
+        for at, cosine, context in zip(some, found.cosines, found.contexts, strict=True):
+            near = [n for n in range(at - 2, at + 3) if 0 <= n < 30 and names[n] == names[at]]
+            whole = rows[near].sum(axis=0)
+            assert cosine == pytest.approx(float(rows[at] @ asked[0]), abs=1e-5)
+            expected = float(whole @ asked[0]) / float(np.linalg.norm(whole))
+            assert context == pytest.approx(expected, abs=1e-5)
+    alone, beside = (fused(found, Fusion(1.0, context=one)) for one in (0.0, 1.0))
+    assert alone.argmax() == 2 and alone.tolist() != beside.tolist()
 
 
 def test_no_more_than_the_depth_is_found(index: Index) -> None:
     towards_sky = np.array([[0, 1]], dtype=np.float32)
     for retriever in ("dense", "bm25", "hybrid"):
-        (found,) = search.ranked(index, ["green apples"], towards_sky, retriever, 0.5, depth=2)
+        (found,) = search.ranked(
+            index, ["green apples"], towards_sky, retriever, Fusion(0.5), depth=2
+        )
         whole = asked(index, "green apples", retriever)
         assert [hit.passage for hit in found] == [hit.passage for hit in whole][:2]
 

@@ -61,6 +61,36 @@ def test_pairs_are_neighbours_in_the_question_and_in_the_passage(language: str) 
     assert index.pairs("open every", np.zeros(0, dtype=np.int64)).tolist() == []
 
 
+def test_stems_alone_are_one_of_the_ways_to_count() -> None:
+    index = words.build(["the key returned", "the keys returned"], "english")
+    assert index.shares("keys", "stems")[0] == index.shares("keys", "stems")[1] > 0
+    only = words.build(["the key returned", "the keys returned"], "none")
+    assert only.shares("keys", "stems").tolist() == only.shares("keys").tolist()
+
+
+def test_what_a_cut_left_over_is_no_short_text() -> None:
+    texts = ["key " + "door " * 30, "key door", "key " + "wall " * 30]
+    alone = words.build(texts, "none").shares("key")
+    assert alone[1] > 1.2 * alone[0]
+    together = words.build(texts, "none", np.array([0, 0, 1], dtype=np.int32))
+    assert together.shares("key").tolist() == pytest.approx([together.shares("key")[0]] * 3)
+    # Filler is no word of the passage: neighbours are as they were.
+    assert together.pairs("key door", np.arange(3)).tolist() == pytest.approx([1, 1, 0])
+
+
+def test_a_changed_index_is_that_of_the_passages_it_has() -> None:
+    texts = ["a b", "a b c d", "c", "d e f", "...", "e"]
+    held = np.array([0, 0, 1, 2, 2, 3], dtype=np.int32)
+    index = words.build(texts, "none", held)
+    keep = np.array([0, 1, 3, 4])
+    after = index.changed(keep, ["c a", "g"], np.array([0, 0], dtype=np.int32))
+    assert after.sections.tolist() == [0, 0, 1, 1, 2, 2]
+    kept = [*(texts[at] for at in keep), "c a", "g"]
+    again = words.build(kept, "none", after.sections)
+    for question in ("a", "c d", "g e"):
+        assert after.shares(question).tolist() == pytest.approx(again.shares(question).tolist())
+
+
 @given(st.lists(st.sampled_from("abcd"), min_size=2, max_size=8).map(" ".join))
 def test_pairs_agree_with_plain_counting(question: str) -> None:
     texts = ["a b c", "c b a d", "d d", "b"]
