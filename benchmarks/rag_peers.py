@@ -20,6 +20,9 @@ def handed(vectors: Callable[[Sequence[str]], Any] | None) -> Iterator[None]:
     """Let libraries take the vectors of texts from a function instead of making them.
 
     All of them embed by sentence-transformers or can be told to ask somebody else.
+
+    Args:
+        vectors: must not itself embed by sentence-transformers meanwhile.
     """
     global _given
     if vectors is None:

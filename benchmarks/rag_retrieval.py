@@ -83,15 +83,18 @@ class Vectors:
                 self.held = dict(zip(kept["texts"].tolist(), kept["vectors"], strict=True))
 
     def of(self, texts: Sequence[str]) -> np.ndarray:
-        """One row a text. This encoder embeds passages and questions alike."""
-        fresh = [text for text in dict.fromkeys(texts) if text not in self.held]
+        """One row a text, however its white space is: the encoder takes all of it alike.
+
+        So does it passages and questions.
+        """
+        keys = [" ".join(text.split()) for text in texts]
+        fresh = {key: text for key, text in zip(keys, texts, strict=True) if key not in self.held}
         if fresh:
-            fresh.sort(key=len)
-            self.held.update(zip(fresh, self.model.passages(fresh), strict=True))
+            self.held.update(zip(fresh, self.model.passages(list(fresh.values())), strict=True))
             if self.file is not None:
                 made = np.asarray(list(self.held.values()))
                 np.savez(self.file, texts=np.asarray(list(self.held)), vectors=made)
-        return np.asarray([self.held[text] for text in texts], dtype=np.float32)
+        return np.asarray([self.held[key] for key in keys], dtype=np.float32)
 
 
 def ours(data: Set, made: Vectors, every: list[Chunk]) -> None:

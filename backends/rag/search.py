@@ -197,20 +197,33 @@ def _cosines(
     if not len(passages):
         return np.zeros(0, np.float32), np.zeros(0, np.float32)
     first, end = around(index.words.sections, passages)
-    # All passages needed, each once: those around one stand beside each other, so that a sum of
-    # rows is a stretch of these.
+    # All passages needed, each once and in order: those around one stand beside each other.
     starts = np.maximum(first, np.append(0, np.maximum.accumulate(end)[:-1]))
     lengths = np.maximum(end - starts, 0)
     before = np.cumsum(lengths) - lengths
     needed = np.repeat(starts - before, lengths) + np.arange(int(lengths.sum()))
     rows = vectors.at(index.nearest, needed)
     cosines = rows @ asked
-    own = cosines[np.searchsorted(needed, passages)]
-    from_, to = np.searchsorted(needed, first), np.searchsorted(needed, end)
-    padded = np.vstack([rows, np.zeros_like(rows[:1])])
-    sums = np.add.reduceat(padded, np.column_stack([from_, to]).ravel(), axis=0)[::2]
-    lengths_of = np.linalg.norm(sums, axis=1)
-    return own, (sums @ asked) / np.maximum(lengths_of, 1e-9)
+    low, high = np.searchsorted(needed, first), np.searchsorted(needed, end)
+    # The sum of the rows from low to high is not made: its product with the question is the sum of
+    # theirs, its square that of all products among them, summed by how far apart they stand.
+    products = _sums(cosines, low, high)
+    squares = np.zeros(len(passages))
+    for apart in range(int((high - low).max())):
+        beside = np.einsum("ij,ij->i", rows[: len(rows) - apart], rows[apart:])
+        last = np.maximum(high - apart, 0)
+        squares += (2 if apart else 1) * _sums(beside, np.minimum(low, last), last)
+    context = products / np.sqrt(np.maximum(squares, 1e-12))
+    return cosines[np.searchsorted(needed, passages)], context.astype(np.float32)
+
+
+def _sums(
+    values: NDArray[np.float32], low: NDArray[np.int64], high: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """The sums of stretches of values, from each low to before its high."""
+    until = np.concatenate([[0.0], np.cumsum(values, dtype=np.float64)])
+    sums: NDArray[np.float64] = until[high] - until[low]
+    return sums
 
 
 def _best(
