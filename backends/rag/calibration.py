@@ -67,7 +67,7 @@ def measured(
     if len(ways) > 1 and parts is not None and answerable >= ENOUGH_TO_CHOOSE:
         ranks = reciprocal_ranks(index, questions, asked, ways)
         taken = crossed(ranks, ways, said.fusion, parts)
-        said = said.fused(best_way(ranks, ways, said.fusion))
+        said = _fused(said, best_way(ranks, ways, said.fusion))
         notes.append(f"hybrid ranks with {told(said.fusion)}, chosen on the questions")
     made = _trial(index, questions, asked, said, taken, rerank)
     reader = Reader(index, embedder)
@@ -167,6 +167,13 @@ def crossed(
     return [chosen[part] for part in parts]
 
 
+def _fused(said: Manifest, fusion: Fusion) -> Manifest:
+    """A manifest with another fusion."""
+    return msgspec.structs.replace(
+        said, dense_weight=fusion.dense_weight, word_forms=fusion.forms, context=fusion.context
+    )
+
+
 def _trial(
     index: Index,
     questions: Sequence[Question],
@@ -183,7 +190,7 @@ def _trial(
             index,
             [questions[n] for n in mine],
             asked[mine],
-            said.fused(way),
+            _fused(said, way),
             None,
             rerank,
         )

@@ -116,15 +116,6 @@ class Manifest(msgspec.Struct, frozen=True):
         """How hybrid ranks."""
         return Fusion(self.dense_weight, self.word_forms, self.context)
 
-    def fused(self, fusion: Fusion) -> "Manifest":
-        """The same with another fusion."""
-        return msgspec.structs.replace(
-            self,
-            dense_weight=fusion.dense_weight,
-            word_forms=fusion.forms,
-            context=fusion.context,
-        )
-
 
 class Index(msgspec.Struct, frozen=True):
     """A searchable corpus; passage n has vector n and word counts n."""
