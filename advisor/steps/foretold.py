@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from advisor.placing import here
 from advisor.steps import LONGEST, TOKENS_PER_WORD
 from advisor.steps.predicted import taken
-from backends import base
+from backends import base, plans
 from backends import data as reading
 from backends.base import Plan, Predicted, Step
 from backends.finetune import ANSWER_EPOCHS, CLASSIFIER_EPOCHS
@@ -24,7 +24,8 @@ TEMPLATE = 32  # tokens that the turns of a conversation are marked with
 def foretold(plan: Plan, before: Plan | None = None) -> Plan:
     """The plan with an estimate for this machine beside each tuning step that has none.
 
-    Steps that learn from what an earlier one makes, and whose model is not known, stay unknown.
+    Figures of a step that was edited since are no more its own. Steps that learn from what an
+    earlier one makes, and whose model is not known, stay unknown.
 
     Args:
         before: the plan as an interrupted run began it; what it foretold stands.
@@ -32,10 +33,12 @@ def foretold(plan: Plan, before: Plan | None = None) -> Plan:
     told = {step.name: step.predicted for step in before.steps} if before else {}
     steps = []
     for step in plan.steps:
-        predicted = step.predicted if step.predicted != UNSAID else told.get(step.name, UNSAID)
+        predicted = step.predicted
+        if predicted.mark not in (None, plans.mark(step)):
+            predicted = UNSAID
         if predicted == UNSAID:
-            predicted = _predicted(step, plan)
-        steps.append(replace(step, predicted=predicted))
+            predicted = told.get(step.name) or _predicted(step, plan)
+        steps.append(plans.marked(replace(step, predicted=predicted)))
     return replace(plan, steps=tuple(steps))
 
 

@@ -7,6 +7,7 @@ import pytest
 from msgspec.structs import replace
 
 from advisor.steps.foretold import foretold
+from backends import plans
 from backends.base import Data, Plan, Predicted, Step
 from knowledge.quantities import Range
 
@@ -30,7 +31,8 @@ def step(data: str, method: str = "lora", **settings: object) -> Step:
 def only(made: Step) -> Predicted:
     (found,) = foretold(Plan("p", (made,))).steps
     assert replace(found, predicted=Predicted()) == replace(made, predicted=Predicted())
-    return found.predicted
+    assert found == plans.marked(found)
+    return replace(found.predicted, mark=None)
 
 
 def test_memory_and_time_follow_the_steps_own_settings(train: str) -> None:
@@ -61,14 +63,23 @@ def test_a_model_is_found_through_the_step_that_tuned_it(train: str) -> None:
     first = step(train, "head-ft", train="all")
     second = replace(step(train), model="step:head-ft")
     steps = foretold(Plan("p", (first, second))).steps
-    assert steps[1].predicted == only(step(train))
+    assert replace(steps[1].predicted, mark=None) == only(step(train))
 
 
 def test_what_was_foretold_before_stands(train: str) -> None:
     said = replace(step(train), predicted=Predicted(seconds=Range(1, 2, 3)))
     assert only(said) == said.predicted
     again = foretold(Plan("p", (step(train),)), Plan("p", (said,)))
-    assert again.steps[0].predicted == said.predicted
+    assert again.steps[0].predicted.seconds == Range(1, 2, 3)
+
+
+def test_figures_of_a_step_that_was_edited_are_made_anew(train: str, tmp_path: Path) -> None:
+    said = plans.marked(replace(step(train), predicted=Predicted(seconds=Range(1, 2, 3))))
+    plans.write(Plan("p", (said,)), tmp_path / "plan.yaml")
+    (kept,) = foretold(plans.read(tmp_path / "plan.yaml")).steps
+    assert kept.predicted == said.predicted
+    edited = replace(said, settings={**said.settings, "epochs": 2})
+    assert only(edited) == only(step(train, epochs=2))
 
 
 @pytest.mark.parametrize(
