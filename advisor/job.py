@@ -62,6 +62,10 @@ class Job(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults
     lora_targets: Annotated[
         str | None, _about("Linears with an adapter: q,v or all-linear or module names.")
     ] = None
+    lora_dropout: Annotated[
+        Annotated[float, msgspec.Meta(ge=0, lt=1)] | None,
+        _about("Share of an adapter's inputs dropped in training."),
+    ] = None
     train_also: Annotated[
         str | None, _about("Modules trained in full beside the adapter: embedding,lm_head.")
     ] = None

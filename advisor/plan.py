@@ -17,6 +17,7 @@ from advisor.steps.asking import prompter
 from advisor.steps.predicted import plain
 from advisor.steps.texts import READS_TEXT, SURVIVAL, curator, on_curated, pretrainer, retriever
 from advisor.steps.tuning import published, tuner
+from backends import plans
 from backends.base import Plan, Step
 from knowledge import methods
 from knowledge.errors import UserError, unknown
@@ -80,7 +81,7 @@ def plan(profile: Profile, option: Ranked, *, here: bool = False) -> Plan:
     why += [line for step in steps for line in _grounds(step, option)]
     return Plan(
         name=_name(profile, option),
-        steps=tuple(steps),
+        steps=tuple(plans.marked(step) for step in steps),
         budget_usd=profile.train_budget_usd,
         prices_as_of=_prices_as_of(option),
         why=tuple(why),

@@ -146,6 +146,7 @@ def request(job: Job) -> Request:
         method=w.method.id,
         lora_rank=sizes.get("rank") if adapter else None,
         lora_targets=(w.targets or None) if adapter else None,
+        lora_dropout=(job.lora_dropout or 0.0) if adapter else 0.0,
         virtual_tokens=sizes.get("tokens") if adapter else None,
         adapter_width=sizes.get("width") if adapter else None,
         adapter_dtype=_dtype(w.numbers.added, job) if adapter else None,
@@ -159,6 +160,7 @@ def request(job: Job) -> Request:
         checkpointing=w.checkpointing,  # type: ignore[arg-type]  # one of the job's own words
         attention="eager" if w.attention == "eager" else "sdpa",
         sharding="fsdp" if w.split.weights > 1 else "none", n_gpus=w.split.gpus,
+        device="cpu" if w.on_cpu else "cuda",
     )  # fmt: skip
 
 

@@ -39,7 +39,8 @@ class Predicted(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
 
     `memory_gib` is the whole card's, or the process's; `allocated_gib` what torch allocates of it.
     `device` is the GPU's id in the catalogue, or cpu. `memory_times` and `seconds_times` are what
-    runs of the user's own multiplied the formulas' figures with.
+    runs of the user's own multiplied the formulas' figures with. `mark` is that of the step they
+    were made for (`backends.plans.mark`): edited since, they are another step's.
     """
 
     memory_gib: Range | None = None
@@ -51,6 +52,7 @@ class Predicted(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
     usd: Range | None = None
     quality: Range | None = None
     quality_metric: str | None = None
+    mark: str | None = None
 
 
 class Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):

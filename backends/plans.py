@@ -1,5 +1,6 @@
 """Plans as files: YAML, safely loaded, unknown keys refused, paths made absolute."""
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,20 @@ def work(plan: Plan) -> Plan:
     return msgspec.structs.replace(
         plan, steps=bare, budget_usd=None, usd_per_hour=None, prices_as_of=None, why=()
     )
+
+
+def mark(step: Step) -> str:
+    """What figures foretold of a step hang on: its method and settings, as eight digits."""
+    said = msgspec.json.encode([step.method, step.settings], order="sorted")
+    return hashlib.sha256(said).hexdigest()[:8]
+
+
+def marked(step: Step) -> Step:
+    """The step, with figures that know what they were foretold of."""
+    if step.predicted == Predicted():
+        return step
+    predicted = msgspec.structs.replace(step.predicted, mark=mark(step))
+    return msgspec.structs.replace(step, predicted=predicted)
 
 
 def write(plan: Plan, path: Path) -> None:

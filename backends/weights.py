@@ -28,8 +28,8 @@ def local(model: str, artefacts: Mapping[str, Path] | None = None) -> str:
         model: a folder, `step:<name>`, a name of the packaged encoder, or a hub id.
         artefacts: folders that earlier steps made, by step name.
     Raises:
-        UserError: the step made nothing, the folder holds no model, or the packaged weights
-            are not the original ones.
+        UserError: the step made nothing, the folder holds no model or pickled weights alone, or
+            the packaged weights are not the original ones.
     """
     if model.startswith("step:"):
         name = model.removeprefix("step:")
@@ -40,6 +40,7 @@ def local(model: str, artefacts: Mapping[str, Path] | None = None) -> str:
     if folder.is_dir():
         if not (folder / "config.json").is_file():
             raise UserError(f"the folder {model!r} holds no config.json; is it a model's folder?")
+        refuse_pickles(folder)
         return str(folder)
     if model.startswith((".", "/", "~")):
         raise UserError(f"no model folder {model!r}; check the path")
@@ -49,6 +50,20 @@ def local(model: str, artefacts: Mapping[str, Path] | None = None) -> str:
             return str(packaged)
         return "sentence-transformers/all-MiniLM-L6-v2"
     return _hub_id(model)
+
+
+def refuse_pickles(folder: Path) -> None:
+    """Weights are read from safetensors only: reading a pickle can run what a stranger wrote.
+
+    Raises:
+        UserError: the folder holds weights, but as pickles alone.
+    """
+    pickled = sorted(path.name for path in folder.glob("*.bin"))
+    if pickled and not any(folder.glob("*.safetensors")):
+        raise UserError(
+            f"the weights in {str(folder)!r} are pickled ({pickled[0]}), and reading a pickle can "
+            "run code; save them as safetensors, or take a model that has them so"
+        )
 
 
 def at_hand(model: str) -> bool:

@@ -67,21 +67,16 @@ def written(path: Path, listed: Sequence[tuple[str, str]]) -> Path:
 def one_run(way: str, folder: Path, epochs: float | None, seed: int) -> dict[str, Any]:
     """What one way does with the files of a folder: figures, and what it says to each test row."""
     test = rows_of(folder / "test.csv")
-    method, settings = WAYS[way]
-    if not method:
+    if not WAYS[way][0]:
         return linear(rows_of(folder / "train.csv"), test)
     import backends
-    from backends.base import Context, Data, Step
+    from backends.base import Context
 
-    if epochs is not None and settings.get("train") != "head":
-        settings = {**settings, "epochs": epochs}
-    data = Data(train=str(folder / "train.csv"), test=str(folder / "test.csv"))
-    settings = {**settings, "compare": False, "max_length": 64}
-    step = Step("intents", method, "all-minilm-l6-v2", data=data, settings=settings)
+    step = step_of(way, folder, epochs)
     out = folder / "run" / way.replace(" ", "-").replace(",", "")
     out.mkdir(parents=True, exist_ok=True)
     context = Context(out, seed=seed)
-    backend = backends.load(method)
+    backend = backends.load(step.method)
     backend.check(step, context)
     busy = time.process_time()
     found = backend.run(step, context)
@@ -95,6 +90,28 @@ def one_run(way: str, folder: Path, epochs: float | None, seed: int) -> dict[str
         "peak_bytes": found.peak_memory_bytes,
         "said": said,
     }
+
+
+def step_of(way: str, folder: Path, epochs: float | None) -> Any:
+    """The step of a way, with the files of a folder."""
+    from backends.base import Data, Step
+
+    method, settings = WAYS[way]
+    if epochs is not None and settings.get("train") != "head":
+        settings = {**settings, "epochs": epochs}
+    data = Data(train=str(folder / "train.csv"), test=str(folder / "test.csv"))
+    settings = {**settings, "compare": False, "max_length": 64}
+    return Step("intents", method, "all-minilm-l6-v2", data=data, settings=settings)
+
+
+def foretold_gib(way: str, asked: argparse.Namespace) -> str:
+    """The peak memory that `advisor run` foretells of a way."""
+    from advisor.steps.foretold import foretold
+    from backends.base import Plan
+
+    step = step_of(way, asked.out / "seed-0", asked.epochs)
+    memory = foretold(Plan("told", (step,))).steps[0].predicted.memory_gib
+    return f"{memory.mid:.2f} ({memory.low:.2f} to {memory.high:.2f})" if memory else "unknown"
 
 
 def linear(train: Sequence[Any], test: Sequence[Any]) -> dict[str, Any]:
@@ -135,13 +152,13 @@ def table(found: dict[str, dict[str, Any]], asked: argparse.Namespace, test: Seq
     labels = [label for _, label in test]
     lines = [
         "| way | seeds | accuracy (95 %) | core minutes | trainable | peak GiB "
-        "| minus frozen head |",
-        "|---|---|---|---|---|---|---|",
+        "| foretold GiB (80 %) | minus frozen head |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for way in asked.ways:
         runs = [found[key] for seed in range(asked.seeds) if (key := f"{way}/{seed}") in found]
         if not runs:
-            lines.append(f"| {way} | 0 | not run | | | | |")
+            lines.append(f"| {way} | 0 | not run | | | | | |")
             continue
         accuracy: Metric = evaluate.mean(over_seeds([right(run, labels) for run in runs]))
         pairs = [
@@ -165,10 +182,11 @@ def table(found: dict[str, dict[str, Any]], asked: argparse.Namespace, test: Seq
             key: sum(run[key] for run in runs) / len(runs) for key in ("busy_seconds", "trainable")
         }
         peak = max(run["peak_bytes"] for run in runs) / 2**30
+        told = foretold_gib(way, asked) if WAYS[way][0] else ""
         lines.append(
             f"| {way} | {len(runs)} | {accuracy.value:.3f} ({accuracy.low:.3f} to "
             f"{accuracy.high:.3f}) | {mean['busy_seconds'] / 60:.1f} | {mean['trainable']:.2%} | "
-            f"{peak:.2f} | {gain} |"
+            f"{peak:.2f} | {told} | {gain} |"
         )
     return "\n".join(lines)
 

@@ -15,6 +15,7 @@ from advisor.cli.progress import Bar
 from advisor.report import runs
 from advisor.report.page import html
 from advisor.report.terminal import show
+from advisor.steps.foretold import foretold
 from backends import plans, runner
 from backends.base import Interrupted, Plan, RunResult, Step, StepResult
 from knowledge.errors import UserError
@@ -55,6 +56,8 @@ def execute(
         UserError: the plan cannot run; or it was stopped, and how to go on.
     """
     console = notes(quiet=quiet)
+    begun = folder / "plan.yaml"
+    plan = foretold(plan, plans.read(begun) if resume and begun.is_file() else None)
     refusal = precheck.refusal(plan)
     if refusal and not anyway:
         raise UserError(f"{refusal}; change the plan, or run it anyway with --yes")

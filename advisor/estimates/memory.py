@@ -24,7 +24,7 @@ def memory(w: Workload) -> Memory:
     bills = tuple(moments(w))
     top = max(bills, key=lambda bill: bill.size)
     allocated = _spread(w, top)
-    held = constants.find("reserved").range
+    held = gaps(w)
     reserved = Range(allocated.low * held.low, allocated.mid * held.mid, allocated.high * held.high)
     card = reserved + outside(w).scaled(GIB)
     return Memory(
@@ -40,6 +40,12 @@ def memory(w: Workload) -> Memory:
 def peak(w: Workload) -> Moment:
     """The bill of the moment at which most is alive."""
     return max(moments(w), key=lambda bill: bill.size)
+
+
+def gaps(w: Workload) -> Range:
+    """What the allocator holds over what is alive, as factors; of a processor, the heap."""
+    heap = w.on_cpu and w.trains and w.trained_blocks > 0
+    return constants.find("heap" if heap else "reserved").range
 
 
 def outside(w: Workload) -> Range:

@@ -83,6 +83,7 @@ class _Settling:
             arch=arch, method=method, engine=self.engine, counts=counts, numbers=numbers,
             split=split, extras=self._extras(), trains=self.trains, adapter=self.adapter,
             targets=words, sizes=sizes,
+            adapter_dropout=self.engine.adapter_dropout or bool(job.lora_dropout),
             trained_blocks=self._trained_blocks(share),
             sequences=sequences, tokens=tokens / split.context, span=tokens,
             new_tokens=new_tokens, checkpointing=self._checkpointing(),

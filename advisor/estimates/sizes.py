@@ -49,6 +49,7 @@ def shape(w: Workload) -> Shape:
         qkv_bias=arch.qkv_bias and biases, o_bias=arch.o_bias and biases,
         mlp_bias=arch.mlp_bias and biases,
         dropout=arch.dropout > 0, attention_dropout=arch.attention_dropout > 0,
+        noise=w.on_cpu,
         softcap=arch.attention_softcap, logits_softcap=arch.logits_softcap,
         tied=arch.tied and engine.shares_tied_head,
         learned_positions=arch.positions == "learned", embedding_norm=arch.embedding_norm,
@@ -56,7 +57,7 @@ def shape(w: Workload) -> Shape:
         weight=weight, compute=n.compute,
         caches_casts=first(w.split.weights) == 1 or weight <= n.compute,
         base=base, norms=base or w.method.trains == "norms", change=_change(w),
-        eager=w.attention == "eager", fused_norm=w.fused, fused_mlp=w.fused,
+        eager=w.attention == "eager" or _spelt_out(w), fused_norm=w.fused, fused_mlp=w.fused,
         repeats_kv=engine.repeats_kv, keeps_fused_qkv=engine.keeps_fused_qkv,
         quantised_input=engine.quantised_input_bytes if n.quantisation else 0.0,
         checkpointing=w.checkpointing,
@@ -69,6 +70,14 @@ def shape(w: Workload) -> Shape:
         head="vocabulary" if w.over_vocabulary else "classes" if w.outputs else "none",
         accumulates=w.accumulates,
     )  # fmt: skip
+
+
+def _spelt_out(w: Workload) -> bool:
+    """Whether attention is plain mathematics: no kernel of a processor drops out.
+
+    Source: use_flash_attention_cpp in aten/src/ATen/native/transformers/sdp_utils_cpp.cpp.
+    """
+    return w.on_cpu and w.trains and w.arch.attention_dropout > 0
 
 
 def _activation(w: Workload) -> str:
@@ -112,7 +121,7 @@ def _change(w: Workload) -> Change | None:
     how = w.adapter
     tokens = ["batch_tokens" in term for term in how.saved_per_target]
     return Change(
-        how.acts, roles, w.numbers.added, w.engine.adapter_dropout,
+        how.acts, roles, w.numbers.added, w.adapter_dropout,
         how.saves_target_input, how.saves_plain_input, how.saves_target_output, how.saves_change,
         by_token=any(tokens), by_target=not all(tokens),
     )  # fmt: skip

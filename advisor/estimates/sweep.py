@@ -8,12 +8,11 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from advisor.estimates.memory import outside, spread
+from advisor.estimates.memory import gaps, outside, spread
 from advisor.estimates.moments import moments
 from advisor.estimates.settling import settled
 from advisor.estimates.workload import Workload
 from advisor.job import Job
-from knowledge import constants
 from knowledge.errors import UserError
 from knowledge.quantities import GIB
 
@@ -118,7 +117,7 @@ def _swept(np: Any, w: Workload, count: int) -> Swept:
         allocated = np.where(larger, figure, allocated)
         best = np.where(larger, size, best)
     allocated = allocated / GIB
-    gaps, beside = constants.find("reserved").range, outside(w)
-    reserved = allocated * np.array([[gaps.low], [gaps.mid], [gaps.high]])
+    kept, beside = gaps(w), outside(w)
+    reserved = allocated * np.array([[kept.low], [kept.mid], [kept.high]])
     card = reserved + np.array([[beside.low], [beside.mid], [beside.high]])
     return Swept(allocated, reserved, card)

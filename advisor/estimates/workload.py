@@ -97,6 +97,8 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True):
     adapter: Method | None
     """Whose adapter trains; None when the base trains or nothing does."""
     targets: str
+    adapter_dropout: bool
+    """Whether an adapter's inputs are dropped out, and what that keeps."""
     sizes: dict[str, float]
     trained_blocks: float
     """Blocks with activations kept for the backward pass."""

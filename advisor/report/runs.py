@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from advisor.report.view import Bar, Chart, Table, View
+from advisor.report.view import Bar, Chart, Line, Table, Text, View
 from advisor.report.words import duration, interval, rounded
 from backends.base import Metric, Plan, RunResult, StepResult
 from knowledge.quantities import GIB, Range, exactly
@@ -46,9 +46,9 @@ def _answer(result: RunResult) -> Iterator[str]:
         yield f"{sum(inside)} of {len(inside)} predictions held (measured inside the interval)"
 
 
-def _sections(result: RunResult, plan: Plan | None) -> Iterator[Table | Chart]:
+def _sections(result: RunResult, plan: Plan | None) -> Iterator[Table | Chart | Text]:
     for step in result.steps:
-        yield _metrics(step, several=len(result.steps) > 1)
+        yield _measured(step, several=len(result.steps) > 1)
     rows = result.predicted_vs_measured
     if rows:
         yield Table(
@@ -95,7 +95,7 @@ def _sections(result: RunResult, plan: Plan | None) -> Iterator[Table | Chart]:
         )
 
 
-def _metrics(step: StepResult, *, several: bool) -> Table:
+def _measured(step: StepResult, *, several: bool) -> Table | Text:
     rows = tuple(
         (
             name,
@@ -112,12 +112,11 @@ def _metrics(step: StepResult, *, several: bool) -> Table:
         for name, value in step.counts.items()
         if not name.endswith("_bytes")
     )
-    return Table(
-        f"Measured in {step.name}" if several else "Measured",
-        ("metric", "value", "95 % interval", "items"),
-        rows,
-        note="; ".join(filter(None, (counts, *step.notes))),
-    )
+    title = f"Measured in {step.name}" if several else "Measured"
+    note = "; ".join(filter(None, (counts, *step.notes)))
+    if not rows:
+        return Text(title, (Line(note),))
+    return Table(title, ("metric", "value", "95 % interval", "items"), rows, note=note)
 
 
 def _figure(value: float) -> str:

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from msgspec.structs import replace
+
 from advisor import calibration
 from advisor.estimates import estimate
 from advisor.estimates.records import Estimate
@@ -15,6 +17,19 @@ from knowledge.quantities import HOUR, Range
 
 def expected(job: dict[str, Any], option: Ranked, metric: str | None) -> Predicted:
     """What a job takes where it is placed, and the quality that the recommendation expects."""
+    return replace(
+        taken(job),
+        quality=option.quality if metric else None,
+        quality_metric=metric if option.quality else None,
+    )
+
+
+def taken(job: dict[str, Any]) -> Predicted:
+    """What a job takes where it is placed.
+
+    Raises:
+        UserError: the job contradicts itself, or names what is not known.
+    """
     keys = {key: value for key, value in job.items() if value is not None}
     where, asked = keys["gpu"], settled(keys)
     plain, estimated = estimate(asked), estimate(asked, calibration.own())
@@ -27,8 +42,6 @@ def expected(job: dict[str, Any], option: Ranked, metric: str | None) -> Predict
         usd=None if keys.get("owned") else short(estimated.money.once),
         memory_times=_times(before.card if before else None, memory.card if memory else None),
         seconds_times=_times(seconds_of(plain), seconds),
-        quality=option.quality if metric else None,
-        quality_metric=metric if option.quality else None,
     )
 
 

@@ -21,6 +21,7 @@ from knowledge.errors import UserError
 from knowledge.hyperparameters import Hyperparameters
 
 LABELS_A_STEP, ANSWERS_A_STEP = 32, 16  # where nothing is published for the method
+DROPOUT = 0.05  # of a low-rank adapter's input, the default of the peft backend
 
 
 def tuner(profile: Profile, option: Ranked, row: methods.Method) -> Step:
@@ -134,6 +135,7 @@ def _sizes(row: methods.Method) -> tuple[dict[str, Any], dict[str, Any]]:
             settings[size] = job[key] = int(row.defaults[size])
     if "rank" in row.defaults:
         settings["targets"] = job["lora_targets"] = "all-linear"
+        job["lora_dropout"] = DROPOUT
     return settings, job
 
 

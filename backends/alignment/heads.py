@@ -105,7 +105,7 @@ def frozen(source: str, name: str, wish: int | None) -> Headed:
     silence.quiet()
     with weights.loading(name):
         tokenizer: Any = AutoTokenizer.from_pretrained(source)
-        model = AutoModel.from_pretrained(source, dtype=torch.float32)
+        model = AutoModel.from_pretrained(source, dtype=torch.float32, use_safetensors=True)
     if getattr(model.config, "is_encoder_decoder", False):
         raise UserError(f"the model {name!r} has two halves; take an encoder or a decoder")
     if not coding.reads_both_ways(model.config):

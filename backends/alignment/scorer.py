@@ -77,7 +77,7 @@ def load(folder: Path) -> Rewarding:
     with weights.loading(str(folder)):
         tokenizer: Any = AutoTokenizer.from_pretrained(folder)
         model, report = AutoModelForSequenceClassification.from_pretrained(
-            folder, dtype=torch.float32, output_loading_info=True
+            folder, dtype=torch.float32, output_loading_info=True, use_safetensors=True
         )
     if report["missing_keys"] or model.config.num_labels != 1:
         raise UserError(

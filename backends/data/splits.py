@@ -27,7 +27,8 @@ def split(
         raise UserError(f"cannot hold back a share of {share}; give a number between 0 and 1")
     held: set[int] = set()
     carried = 0.0
-    for label, sets in sorted(_strata(rows, groups or {}).items()):
+    strata = _strata(rows, groups or {})
+    for label, sets in sorted(strata.items()):
         count = sum(len(members) for members in sets)
         due, taken = carried + share * count, 0
         Random(f"{seed} {label}").shuffle(sets)
@@ -37,9 +38,11 @@ def split(
                 taken += len(members)
         carried = due - taken
     if not held:
+        apart = sum(map(len, strata.values()))
+        alike = ", counting those of one text or group once" if apart < len(rows) else ""
         raise UserError(
-            f"cannot hold back {share:.0%} of {len(rows)} rows: no row would be in it; "
-            f"raise the share or give a file of its own"
+            f"cannot hold back {share:.0%} of {apart} rows{alike}: no row would be in it; "
+            f"give more rows, raise the share, or give a file of its own"
         )
     keep = [row for number, row in enumerate(rows) if number not in held]
     return keep, [rows[number] for number in sorted(held)]

@@ -29,6 +29,7 @@ class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 
     lora_rank: int | None = None
     lora_targets: str | None = None
+    lora_dropout: float = 0.0
     virtual_tokens: int | None = None
     adapter_width: int | None = None
     adapter_dtype: Dtype | None = None
@@ -53,6 +54,8 @@ class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 
     sharding: Literal["none", "fsdp"] = "none"
     n_gpus: int = 1
+    device: Literal["cuda", "cpu"] = "cuda"
+    """Whose kernels a trace has: cpu is this processor's."""
 
 
 class Traced(msgspec.Struct, frozen=True, kw_only=True):

@@ -106,7 +106,13 @@ def _adalora(w: Wanted) -> peft.PeftConfig:
 
 def _lora(**more: Any) -> Callable[[Wanted], peft.PeftConfig]:
     def make(w: Wanted) -> peft.PeftConfig:
-        return peft.LoraConfig(r=w.rank, lora_alpha=2 * w.rank, target_modules=w.targets, **more)
+        return peft.LoraConfig(
+            r=w.rank,
+            lora_alpha=2 * w.rank,
+            lora_dropout=w.request.lora_dropout,
+            target_modules=w.targets,
+            **more,
+        )
 
     return make
 

@@ -92,12 +92,9 @@ def _tables(request: Request) -> AbstractContextManager[None]:
     return tables
 
 
-def run(request: Request, place: Depth, layers: Layers, *, as_cuda: bool = True) -> Run:
-    """One step at one depth on fake tensors.
-
-    Args:
-        as_cuda: with CUDA's kernels and its allocator's granularity, not this processor's.
-    """
+def run(request: Request, place: Depth, layers: Layers) -> Run:
+    """One step at one depth on fake tensors, with the kernels of the request's device."""
+    as_cuda = request.device == "cuda"
     ready = prepared(request, shortened(request, place, layers), layers)
     recorder = Recorder() if as_cuda else Recorder(block=1)
     likeness = of_cuda(recorder) if as_cuda else of_real()

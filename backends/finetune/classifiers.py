@@ -129,7 +129,8 @@ def load(folder: Path) -> Classifier:
             model: Any = encoders.with_head(folder)
             config = model.encoder.config
         else:
-            model = Logits(AutoModelForSequenceClassification.from_pretrained(folder))
+            plain = AutoModelForSequenceClassification.from_pretrained(folder, use_safetensors=True)
+            model = Logits(plain)
             fourbit.mended(model)
             model.requires_grad_(False).eval()
             if not getattr(model.model, "is_quantized", False):

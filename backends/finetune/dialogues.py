@@ -196,6 +196,7 @@ def packed(rows: Sequence[dict[str, Any]], length: int) -> list[dict[str, Any]]:
 
     `position_ids` begin anew with each, by which transformers keeps them blind to each other;
     labels at a text's first token are not learnt, so nothing is predicted across a border.
+    `lines` are those of the texts in a row.
     """
     room: list[list[dict[str, Any]]] = []
     left: list[int] = []
@@ -217,6 +218,7 @@ def packed(rows: Sequence[dict[str, Any]], length: int) -> list[dict[str, Any]]:
             "input_ids": [token for row in texts for token in row["input_ids"]],
             "labels": [label for row in texts for label in row["labels"]],
             "position_ids": [n for row in texts for n in range(len(row["input_ids"]))],
+            "lines": [row["line"] for row in texts if "line" in row],
         }
         for texts in room
     ]

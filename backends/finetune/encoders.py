@@ -54,7 +54,7 @@ def load(source: str, name: str) -> PooledEncoder:
         UserError: it cannot be loaded, or is no encoder of text.
     """
     with weights.loading(name):
-        encoder = AutoModel.from_pretrained(source, dtype=torch.float32)
+        encoder = AutoModel.from_pretrained(source, dtype=torch.float32, use_safetensors=True)
     if getattr(encoder.config, "is_encoder_decoder", False):
         raise UserError(
             f"the model {name!r} ({encoder.config.model_type}) is no plain encoder; "

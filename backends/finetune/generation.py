@@ -95,6 +95,12 @@ def run(
             f"{counts['truncated']:,} of {len(found.train):,} conversations were cut to "
             f"{start.max_length} tokens"
         )
+    if masked := counts.get("dropped_without_answer_tokens", 0):
+        notes.append(
+            f"{masked:,} of {len(found.train):,} conversations taught nothing: no part of their "
+            f"answers lies within {start.max_length} tokens; raise max_length or set "
+            "overlong: split"
+        )
     if found.held_out:
         notes.append(f"scored on {len(found.test):,} rows held out of the training file")
     notes += results.training_notes(trained, "loss")

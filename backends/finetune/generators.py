@@ -169,7 +169,10 @@ def base(
     with weights.loading(name):
         tokenizer: Any = AutoTokenizer.from_pretrained(source)
         model, report = MODELS[task].from_pretrained(
-            source, **{"dtype": torch.float32, "output_loading_info": True, **(loading or {})}
+            source,
+            output_loading_info=True,
+            use_safetensors=True,
+            **{"dtype": torch.float32, **(loading or {})},
         )
     fourbit.mended(model)
     missing = sorted(report["missing_keys"])
@@ -202,7 +205,7 @@ def load(folder: Path) -> Generator:
     with weights.loading(str(folder)):
         tokenizer = AutoTokenizer.from_pretrained(folder)
         model = MODELS[answering(str(folder), str(folder))].from_pretrained(
-            folder, dtype=torch.float32
+            folder, dtype=torch.float32, use_safetensors=True
         )
     fourbit.mended(model)
     model.requires_grad_(False).eval()

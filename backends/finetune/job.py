@@ -9,6 +9,8 @@ from transformers import AutoConfig
 
 from backends.base import Context, Data, Metric, Prediction, Step, StepResult
 from backends.finetune import (
+    ANSWER_EPOCHS,
+    CLASSIFIER_EPOCHS,
     Settings,
     classification,
     classifiers,
@@ -63,7 +65,7 @@ def _tuned(step: Step, settings: Settings, context: Context) -> StepResult:
             # Five to ten times below LoRA's, as usual for whole decoders
             # (https://arxiv.org/abs/2203.02155, appendix C; https://arxiv.org/abs/2305.14314).
             learning_rate=2e-5,
-            epochs=3.0,
+            epochs=ANSWER_EPOCHS,
         )
         return generation.run(step, settings, context, way, "model", generators.load)
     settings = _whole(step, settings)
@@ -109,7 +111,11 @@ def how(settings: Settings) -> tuned.How:
     # Measured on banking77 with MiniLM (22.7M): higher than the 2e-5 to 5e-5 usual for BERT-base
     # (https://arxiv.org/abs/1810.04805, appendix A.3), as small encoders ask for.
     return tuned.How(
-        prepare=prepare, save=_save, learning_rate=2e-4, head_learning_rate=1e-3, epochs=4.0
+        prepare=prepare,
+        save=_save,
+        learning_rate=2e-4,
+        head_learning_rate=1e-3,
+        epochs=CLASSIFIER_EPOCHS,
     )
 
 

@@ -178,7 +178,7 @@ def load(folder: Path) -> Tagger:
     silence.quiet()
     with weights.loading(str(folder)):
         tokenizer = AutoTokenizer.from_pretrained(folder)
-        model: Any = AutoModelForTokenClassification.from_pretrained(folder)
+        model: Any = AutoModelForTokenClassification.from_pretrained(folder, use_safetensors=True)
     fourbit.mended(model)
     model.requires_grad_(False).eval()
     if not getattr(model, "is_quantized", False):

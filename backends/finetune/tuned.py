@@ -16,13 +16,10 @@ from backends.base import Context
 from backends.finetune import Tuning, encoders
 from backends.finetune.examples import Examples, context_length, tokens
 from backends.finetune.tasks import CLASSIFY, MODELS
-from backends.training import fourbit, silence, trainer
+from backends.training import fourbit, passes, silence, trainer
 from backends.training.meter import Meter
 from backends.training.trainer import Lesson, Trained
 from knowledge.errors import UserError
-
-STEPS = 300  # optimizer steps at least, where the user does not say
-MOST_EPOCHS = 20.0
 
 
 class Base(NamedTuple):
@@ -105,6 +102,7 @@ def base(
             problem_type="single_label_classification" if task == CLASSIFY else None,
             ignore_mismatched_sizes=True,
             output_loading_info=True,
+            use_safetensors=True,
             **(loading or {}),
         )
     fourbit.mended(model)
@@ -170,17 +168,13 @@ def learn(
 
 
 def with_defaults(settings: Tuning, how: How, rows: int) -> Any:
-    """The settings with the method's own rates and epochs where the user set none.
-
-    Few rows are gone over more often: what fails with few is mostly stopped too early
-    (https://arxiv.org/abs/2006.05987, section 6).
-    """
+    """The settings with the method's own rates and epochs where the user set none."""
     batch = settings.micro_batch * settings.accumulation
     return msgspec.structs.replace(
         settings,
         learning_rate=settings.learning_rate or how.learning_rate,
         head_learning_rate=settings.head_learning_rate or how.head_learning_rate,
-        epochs=settings.epochs or max(how.epochs, min(MOST_EPOCHS, STEPS * batch / rows)),
+        epochs=settings.epochs or passes(how.epochs, batch, rows),
         optimizer=settings.optimizer or how.optimizer,
     )
 

@@ -152,6 +152,7 @@ def base_model(folder: Path, in_four_bits: bool = True) -> tuple[Any, BaseModel]
             config=config,
             dtype=getattr(torch, about.dtype),
             ignore_mismatched_sizes=True,
+            use_safetensors=True,
             **more,
         )
         if base.can_generate() and (folder / "generation_config.json").is_file():
@@ -180,11 +181,12 @@ def card(folder: Path) -> BaseModel:
     """The base that the adapter of a folder belongs on.
 
     Raises:
-        UserError: no adapter is there.
+        UserError: no adapter is there, or a pickled one.
     """
     peft_there = (folder / "adapter_config.json").is_file()
     if not (folder / CARD).is_file() or not (peft_there or (folder / bottleneck.CONFIG).is_file()):
         raise UserError(f"{str(folder)!r} holds no adapter; has the step finished?")
+    weights.refuse_pickles(folder)
     return msgspec.json.decode((folder / CARD).read_bytes(), type=BaseModel)
 
 

@@ -31,7 +31,7 @@ class Local:
         disable_progress_bar()
         with weights.loading(model):
             self.tokenizer = AutoTokenizer.from_pretrained(where)
-            self.model = AutoModelForCausalLM.from_pretrained(where)
+            self.model = AutoModelForCausalLM.from_pretrained(where, use_safetensors=True)
         self.model.to(precision.device()).eval()
         # Answers begin where prompts end, so prompts of one batch have to end together.
         self.tokenizer.padding_side = "left"

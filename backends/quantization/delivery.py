@@ -33,7 +33,10 @@ def quantized(source: Path, to: Path, kind: Any, bits: str) -> None:
     silence.quiet()
     with weights.loading(str(source)):
         model = kind.from_pretrained(
-            source, dtype=torch.float32, quantization_config=_configuration(bits)
+            source,
+            dtype=torch.float32,
+            quantization_config=_configuration(bits),
+            use_safetensors=True,
         )
         tokenizer = AutoTokenizer.from_pretrained(source)
     fourbit.mended(model)

@@ -186,7 +186,9 @@ def load(name: str, artefacts: Mapping[str, Path] | None = None, batch_size: int
     path = weights.local(name, artefacts)
     disable_progress_bar()
     with weights.loading(name):
-        model = SentenceTransformer(path, device=arithmetic.device())
+        model = SentenceTransformer(
+            path, device=arithmetic.device(), model_kwargs={"use_safetensors": True}
+        )
     model.eval()
     if not getattr(model.tokenizer, "is_fast", False):
         raise UserError(

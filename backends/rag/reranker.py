@@ -52,6 +52,11 @@ def load(name: str, artefacts: Mapping[str, Path] | None = None, batch_size: int
     """
     path = weights.local(name, artefacts)
     with weights.loading(name):
-        model = CrossEncoder(path, device=arithmetic.device(), num_labels=1)
+        model = CrossEncoder(
+            path,
+            device=arithmetic.device(),
+            num_labels=1,
+            model_kwargs={"use_safetensors": True},
+        )
     model.eval()
     return Reranker(model, batch_size)

@@ -78,6 +78,8 @@ def load(folder: Path) -> Finished:
     silence.quiet()
     family = preparation.family_of(str(folder), str(folder))
     with weights.loading(str(folder)):
-        model = preparation.KINDS[family].from_pretrained(folder, dtype=torch.float32)
+        model = preparation.KINDS[family].from_pretrained(
+            folder, dtype=torch.float32, use_safetensors=True
+        )
     model.requires_grad_(False).eval().to(precision.device())
     return Finished(model, vocabulary.kept(folder), family)

@@ -173,7 +173,7 @@ def _model(
     torch.manual_seed(seed)
     with weights.loading(str(step.model)):
         model, report = KINDS[settings.family].from_pretrained(
-            source, dtype=torch.float32, output_loading_info=True
+            source, dtype=torch.float32, output_loading_info=True, use_safetensors=True
         )
     tied = {name for name in report["missing_keys"] if name.endswith("decoder.weight")}
     if settings.add_tokens:

@@ -92,7 +92,9 @@ class Kept:
             checkpoints.seal(folder, self.data, self.meter.seconds, self.meter.peak_bytes)
         except (OSError, SafetensorError, RuntimeError) as error:
             shutil.rmtree(folder, ignore_errors=True)
-            reason = " ".join(str(error).split())[:120]
+            # What torch says of a full disk is about its own lines of code.
+            said = str(error) if isinstance(error, OSError) else "it was cut short"
+            reason = " ".join(said.split())[:120]
             raise UserError(
                 f"cannot write {str(folder)!r}: {reason}; free some space and go on with --resume "
                 "(the checkpoint before it is intact)"
@@ -189,20 +191,34 @@ class Room(Kept, Trainer):
         self.watch.note(note)
 
     def _named(self, inputs: Any) -> str:
-        """Which rows a bad batch holds: lines of the file where they are known, else numbers."""
-        seen = [
-            ids
-            for batch in (self._step_inputs if inputs is None else [inputs])
-            for ids in batch["input_ids"].tolist()
-        ]
-        found = [
-            int(row.get("line", number))
-            for number, row in enumerate(self.train_dataset)
-            if any(_is_padded(ids, list(row["input_ids"])) for ids in seen)
-        ]
-        known = "lines" if any("line" in row for row in self.train_dataset) else "rows"
+        """Which rows a bad batch holds, and which of them are bad by themselves."""
+        batches = self._step_inputs if inputs is None else [inputs]
+        rows = [row for batch in batches for row in portions(batch, len(batch["input_ids"]))]
+        bad = [row for row in rows if not self._finite(row)]
+        found = f"in the batch of {self._lines(rows)}"
+        return f"{found}, by {self._lines(bad)} alone" if bad else found
+
+    def _finite(self, row: dict[str, Any]) -> bool:
+        """Whether the loss of a row by itself, with the weights as they are, is a number."""
+        with torch.no_grad():
+            loss = self.compute_loss(self.model, self._prepare_inputs(row), num_items_in_batch=1)
+        return math.isfinite(float(loss))
+
+    def _lines(self, rows: list[dict[str, Any]]) -> str:
+        """Lines of the file that rows of batches come from where they are known, else numbers."""
+        seen = [ids for row in rows for ids in row["input_ids"].tolist()]
+        known = any("line" in row or "lines" in row for row in self.train_dataset)
+        found = sorted(
+            {
+                int(line)
+                for number, row in enumerate(self.train_dataset)
+                if any(_is_padded(ids, list(row["input_ids"])) for ids in seen)
+                for line in row.get("lines") or [row.get("line", number)]
+            }
+        )
+        word = ("line" if known else "row") + ("s" if len(found) > 1 else "")
         more = f" and {len(found) - NAMED} more" if len(found) > NAMED else ""
-        return f"in the batch of {known} {', '.join(map(str, found[:NAMED]))}{more}"
+        return f"{word} {', '.join(map(str, found[:NAMED]))}{more}"
 
 
 def _is_padded(ids: list[int], row: list[int]) -> bool:

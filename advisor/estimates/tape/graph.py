@@ -46,6 +46,8 @@ class Graph:
         self.recording = True
         self.learns = True
         """A pass that learns drops out, also where it keeps nothing yet."""
+        self.noise = False
+        """Dropout keeps numbers as wide as those it drops, not a byte for each."""
         self.entered: list[tuple[str, Amounts]] = []
         self.held: list[Storage] = []
         """Gradients of parameters."""

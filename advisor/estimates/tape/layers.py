@@ -162,10 +162,15 @@ def kept(g: Graph, x: Tensor) -> Tensor:
 
 
 def dropped(g: Graph, x: Tensor) -> Tensor:
-    """Dropout: keeps a mask of one byte a number; nothing happens where nothing is learnt."""
+    """Dropout: keeps a mask of one byte a number; nothing happens where nothing is learnt.
+
+    A processor multiplies by noise as wide as the numbers, and keeps that.
+
+    Source: aten/src/ATen/native/Dropout.cpp (is_fused_kernel_acceptable).
+    """
     if not g.learns:
         return x
-    mask = Storage(g, (g.line, x.symbol), BYTE)
+    mask = Storage(g, (g.line, x.symbol), x.bytes if g.noise else BYTE)
     return g.op(x.shape, [x], saves=[mask])
 
 

@@ -58,7 +58,7 @@ class _Pass:
         self.s, self.stacks = shape, stacks
         self.g = Graph()
         self.g.recording = self.g.learns = recording
-        self.g.accumulates = shape.accumulates
+        self.g.accumulates, self.g.noise = shape.accumulates, shape.noise
         self.g.caches_casts = shape.caches_casts
         self.kept: dict[str, Amounts] = {}
         self.passing: dict[str, Amounts] = {}

@@ -31,6 +31,8 @@ class Shape(NamedTuple):
     mlp_bias: bool
     dropout: bool
     attention_dropout: bool
+    noise: bool
+    """Dropout multiplies by noise as wide as its numbers, as a processor has it."""
     softcap: bool
     logits_softcap: bool
     tied: bool

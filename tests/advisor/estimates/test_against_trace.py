@@ -67,6 +67,32 @@ def test_every_method_that_trains(method: str) -> None:
     assert abs(error) <= 0.02
 
 
+ON_CPU = [
+    {"method": "lora", "lora_rank": 16, "lora_targets": "all-linear", "lora_dropout": 0.05},
+    {"method": "dora", "lora_dropout": 0.05},
+    {"method": "adapter-sequential"},
+    {"method": "soft-prompt"},
+    {"method": "head-ft", "train": "all", "classes": 77},
+]
+
+
+@pytest.mark.parametrize("keys", ON_CPU, ids=lambda keys: str(keys["method"]))
+def test_a_processor_drops_out_by_noise_and_spells_attention_out(keys: dict[str, object]) -> None:
+    error = off(model="all-minilm-l6-v2", gpu="cpu", micro_batch=16, seq_len=64,
+                **{"weights_dtype": "fp32", **keys})  # fmt: skip
+    assert abs(error) <= 0.03
+
+
+def test_dropping_an_adapters_inputs_is_counted_on_a_gpu_too() -> None:
+    dropping = {"method": "lora", "lora_targets": "all-linear", "lora_dropout": 0.1}
+    error = off(model=LLAMA, micro_batch=4, seq_len=512, **dropping)
+    assert abs(error) <= 0.02
+    kept = bill(settled({"model": LLAMA, "micro_batch": 4, "seq_len": 512, **dropping}))
+    plain = bill(settled({"model": LLAMA, "micro_batch": 4, "seq_len": 512, **dropping,
+                          "lora_dropout": 0.0}))  # fmt: skip
+    assert kept.allocated.mid > 1.05 * plain.allocated.mid
+
+
 @pytest.mark.parametrize("model", FAMILIES)
 def test_families(model: str) -> None:
     assert abs(off(model=model, method="full-ft", micro_batch=4, seq_len=256)) <= 0.02

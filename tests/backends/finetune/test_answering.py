@@ -194,12 +194,13 @@ def test_packed_rows_have_the_losses_of_unpacked_ones(done: tuple[Path, StepResu
     tokenizer = AutoTokenizer.from_pretrained(done[0] / "model")
     found = dialogues.dialogues(
         tokenizer,
-        [Completion(asked, said, 1) for asked, said in tiny_llama.pairs(20, 3)],
+        [Completion(asked, said, n) for n, (asked, said) in enumerate(tiny_llama.pairs(20, 3))],
         64,
     ).rows
     packed = dialogues.packed(found, 64)
     assert sum(len(row["input_ids"]) for row in packed) == sum(len(r["input_ids"]) for r in found)
     assert max(len(row["input_ids"]) for row in packed) <= 64 and len(packed) <= 8
+    assert sorted(line for row in packed for line in row["lines"]) == list(range(20))
 
     def summed(listed: list[dict[str, Any]]) -> float:
         batch = batches.padded(listed, 0)

@@ -130,7 +130,22 @@ def test_a_bad_batch_is_named_by_its_lines(base: Path, tmp_path: Path) -> None:
         train(base, tmp_path, lesson=what, settings=settings)
     order = list(trainer.Order([len(row["input_ids"]) for row in what.rows], 4, 5))
     lines = sorted(int(what.rows[n]["line"]) for n in order[12:16])
-    assert f"in the batch of lines {', '.join(map(str, lines))}" in str(told.value)
+    assert f"in the batch of lines {', '.join(map(str, lines))}; " in str(told.value)
+
+
+def test_a_row_that_is_bad_by_itself_is_named(base: Path, tmp_path: Path) -> None:
+    settings = msgspec.structs.replace(SETTINGS, micro_batch=4)
+    rows = lesson(base).rows
+    wrong = list(trainer.Order([len(row["input_ids"]) for row in rows], 4, 5))[6]
+    marked = [{**row, "labels": 2 * (n != wrong)} for n, row in enumerate(rows)]
+
+    def loss(outputs: Any, labels: Any, num_items_in_batch: Any = None) -> torch.Tensor:
+        each = cross_entropy(outputs.logits, labels, reduction="none")
+        return (each + torch.where(labels == 0, math.nan, 0.0)).sum() / num_items_in_batch
+
+    what = Lesson(marked, loss, 0)
+    with pytest.raises(UserError, match=f"nan .*, by line {rows[wrong]['line']} alone; "):
+        train(base, tmp_path, lesson=what, settings=settings)
 
 
 FULL_DISK = """

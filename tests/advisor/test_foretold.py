@@ -1,0 +1,102 @@
+"""Estimates beside tuning steps that somebody wrote by hand."""
+
+import csv
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+
+from advisor.steps.foretold import foretold
+from backends import plans
+from backends.base import Data, Plan, Predicted, Step
+from knowledge.quantities import Range
+
+MODEL = "all-minilm-l6-v2"
+
+
+@pytest.fixture
+def train(tmp_path: Path) -> str:
+    path = tmp_path / "train.csv"
+    with path.open("w", newline="") as lines:
+        rows = [(f"where is my parcel number {n}, it is late", str(n % 4)) for n in range(3000)]
+        csv.writer(lines).writerows([("text", "label"), *rows])
+    return str(path)
+
+
+def step(data: str, method: str = "lora", **settings: object) -> Step:
+    where = Data(train=data, test=data)
+    return Step(method, method, MODEL, data=where, settings={"max_length": 32, **settings})
+
+
+def only(made: Step) -> Predicted:
+    (found,) = foretold(Plan("p", (made,))).steps
+    assert replace(found, predicted=Predicted()) == replace(made, predicted=Predicted())
+    assert found == plans.marked(found)
+    return replace(found.predicted, mark=None)
+
+
+def test_memory_and_time_follow_the_steps_own_settings(train: str) -> None:
+    once, twice = only(step(train, epochs=2)), only(step(train, epochs=4))
+    assert once.seconds and twice.seconds and once.memory_gib and once.device
+    assert twice.seconds.mid == pytest.approx(2 * once.seconds.mid, rel=0.02)
+    larger = only(step(train, micro_batch=128)).memory_gib
+    assert larger and larger.mid > once.memory_gib.mid
+    everything = only(step(train, "head-ft", train="all", epochs=2)).memory_gib
+    part = only(step(train, "head-ft", train="last-k", epochs=2)).memory_gib
+    assert everything and part and everything.mid > part.mid
+
+
+def test_few_examples_are_gone_over_more_often_as_the_training_does(train: str) -> None:
+    some = Path(train).with_name("some.csv")
+    some.write_text("".join(Path(train).read_text().splitlines(keepends=True)[:321]))
+    few, many = only(step(str(some))).seconds, only(step(train)).seconds
+    assert few and many and few.mid > 0.3 * many.mid
+
+
+def test_steps_count_where_epochs_do_not(train: str) -> None:
+    half = only(step(train, max_steps=150)).seconds
+    whole = only(step(train, max_steps=300)).seconds
+    assert half and whole and whole.mid == pytest.approx(2 * half.mid, rel=0.02)
+
+
+def test_a_model_is_found_through_the_step_that_tuned_it(train: str) -> None:
+    first = step(train, "head-ft", train="all")
+    second = replace(step(train), model="step:head-ft")
+    steps = foretold(Plan("p", (first, second))).steps
+    assert replace(steps[1].predicted, mark=None) == only(step(train))
+
+
+def test_what_was_foretold_before_stands(train: str) -> None:
+    said = replace(step(train), predicted=Predicted(seconds=Range(1, 2, 3)))
+    assert only(said) == said.predicted
+    again = foretold(Plan("p", (step(train),)), Plan("p", (said,)))
+    assert again.steps[0].predicted.seconds == Range(1, 2, 3)
+
+
+def test_figures_of_a_step_that_was_edited_are_made_anew(train: str, tmp_path: Path) -> None:
+    said = plans.marked(replace(step(train), predicted=Predicted(seconds=Range(1, 2, 3))))
+    plans.write(Plan("p", (said,)), tmp_path / "plan.yaml")
+    (kept,) = foretold(plans.read(tmp_path / "plan.yaml")).steps
+    assert kept.predicted == said.predicted
+    edited = replace(said, settings={**said.settings, "epochs": 2})
+    assert only(edited) == only(step(train, epochs=2))
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        Step("a", "prompt", "gpt-4o-mini", data=Data(test="t.csv")),
+        Step("a", "lora", MODEL, data=Data(train="step:other")),
+        Step("a", "lora", "no/such-model", data=Data(train="missing.csv")),
+        Step("a", "lora", MODEL, data=Data(train="missing.csv")),
+        Step("a", "lora", MODEL, settings={"no_such": 1}),
+        Step("a", "head-ft", MODEL, settings={"train": "contrastive"}),
+    ],
+)
+def test_what_cannot_be_told_stays_unknown(made: Step) -> None:
+    assert only(made) == Predicted()
+
+
+def test_seconds_of_a_toy_are_not_told(train: str) -> None:
+    found = only(step(train, max_steps=2))
+    assert found.seconds is None and found.memory_gib is not None
