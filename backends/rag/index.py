@@ -10,7 +10,7 @@ import os
 import shutil
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, overload
 
@@ -29,6 +29,7 @@ from knowledge.errors import UserError
 VERSION = 3
 FOLDER = "index"
 MANIFEST = "index.json"
+LEFT_OUT = "not_indexed.txt"  # for people; `sources.json` of each version has it too
 ATTEMPTS = 5  # to read a version that a writer replaces at the same time
 
 
@@ -186,6 +187,11 @@ def publish(index: Index, manifest: Manifest, folder: Path) -> Manifest:
     _flush(waiting)
     waiting.replace(place / MANIFEST)
     _flush(place)
+    with suppress(OSError):  # a full disk: the change stands all the same
+        left_out = _left_out(index.catalogue)
+        (place / LEFT_OUT).unlink(missing_ok=True)
+        if left_out:
+            (place / LEFT_OUT).write_text(left_out, encoding="utf-8")
     _tidy(place, kept | {_version(generation)})
     return said
 
@@ -249,6 +255,12 @@ def load(folder: Path, *, mapped: bool = True) -> tuple[Index, Manifest]:
 
 def refuse_other_embedder(said: Manifest, embedder: Embedder, folder: Path) -> None:
     """Raise `UserError` if the vectors of an index were made by another embedder."""
+    if said.embedder_fingerprint != embedder.fingerprint and said.embedder == embedder.name:
+        raise UserError(
+            f"the embedder {said.embedder!r} has other weights ({embedder.fingerprint[:12]}) than "
+            f"those that made the index in {str(folder)!r} ({said.embedder_fingerprint[:12]}); "
+            "bring those back or build the index again"
+        )
     if said.embedder_fingerprint != embedder.fingerprint:
         raise UserError(
             f"the index in {str(folder)!r} was made with the embedder {said.embedder!r} "
@@ -263,6 +275,17 @@ def document_at(index: Index, passage: int) -> Entry | None:
     number = bisect_right(firsts.tolist(), passage) - 1
     documents = index.catalogue.documents
     return documents[number] if number < len(documents) else None
+
+
+def _left_out(catalogue: Catalogue) -> str:
+    """A line for each source that is not indexed: its name, and why."""
+    held = {entry.source for entry in catalogue.documents}
+    reasons = {
+        name: one.skipped.removeprefix(f"{name}, ") if one.skipped else f"a copy of {one.copy_of}"
+        for name, one in sorted(catalogue.sources.items())
+        if one.skipped or (one.copy_of and name not in held)
+    }
+    return "".join(f"{name}: {reason}\n" for name, reason in reasons.items())
 
 
 def _write(index: Index, fresh: Path) -> None:
