@@ -157,41 +157,74 @@ def haystack(texts: list[str], model: str) -> Searchers:
     }
 
 
-def txtai_dense(texts: list[str], model: str) -> None:
+Index = Callable[[list[str]], Any]
+
+
+def txtai_dense(model: str) -> Index:
     """Index texts with txtai."""
     from txtai import Embeddings
 
-    Embeddings(path=model).index(enumerate(texts))
+    embeddings = Embeddings(path=model)
+    return lambda texts: embeddings.index(enumerate(texts))
 
 
-def langchain_dense(texts: list[str], model: str) -> None:
+def langchain_dense(model: str) -> Index:
     """Index texts with LangChain and FAISS."""
     from langchain_community.vectorstores import FAISS
     from langchain_huggingface import HuggingFaceEmbeddings
 
-    FAISS.from_texts(texts, HuggingFaceEmbeddings(model_name=model))
+    embeddings = HuggingFaceEmbeddings(model_name=model)
+    return lambda texts: FAISS.from_texts(texts, embeddings)
 
 
-def llama_index_dense(texts: list[str], model: str) -> None:
+def llama_index_dense(model: str) -> Index:
     """Index texts with LlamaIndex."""
     from llama_index.core import VectorStoreIndex
     from llama_index.core.schema import TextNode
     from llama_index.embeddings.huggingface import HuggingFaceEmbedding
 
-    nodes = [TextNode(text=text) for text in texts]
-    VectorStoreIndex(nodes, embed_model=HuggingFaceEmbedding(model_name=model))
+    embeddings = HuggingFaceEmbedding(model_name=model)
+    return lambda texts: VectorStoreIndex(
+        [TextNode(text=text) for text in texts], embed_model=embeddings
+    )
 
 
-def indexers() -> Iterator[tuple[str, Callable[[list[str], str], None]]]:
-    """What indexes texts by their embeddings, of the libraries that are here."""
+def haystack_dense(model: str) -> Index:
+    """Index texts with Haystack: a pipeline of the embedder and the writer of a store."""
+    from haystack import Document, Pipeline
+    from haystack.components.writers import DocumentWriter
+    from haystack.document_stores.in_memory import InMemoryDocumentStore
+    from haystack_integrations.components.embedders.sentence_transformers import (
+        SentenceTransformersDocumentEmbedder,
+    )
+
+    pipeline = Pipeline()
+    pipeline.add_component(
+        "embedder", SentenceTransformersDocumentEmbedder(model=model, progress_bar=False)
+    )
+    pipeline.add_component("writer", DocumentWriter(document_store=InMemoryDocumentStore()))
+    pipeline.connect("embedder.documents", "writer.documents")
+    pipeline.warm_up()
+    return lambda texts: pipeline.run(
+        {"embedder": {"documents": [Document(content=text) for text in texts]}}
+    )
+
+
+def indexers(model: str) -> Iterator[tuple[str, Index]]:
+    """What indexes texts by their embeddings, of the libraries that are here; models loaded.
+
+    The same texts are indexed again only by another one: some keep what they have.
+    """
     from importlib.util import find_spec
 
-    if find_spec("txtai"):
-        yield "txtai", txtai_dense
-    if find_spec("langchain_community"):
-        yield "LangChain", langchain_dense
-    if find_spec("llama_index"):
-        yield "LlamaIndex", llama_index_dense
+    for name, package, make in (
+        ("txtai", "txtai", txtai_dense),
+        ("LangChain", "langchain_community", langchain_dense),
+        ("LlamaIndex", "llama_index", llama_index_dense),
+        ("Haystack", "haystack_integrations", haystack_dense),
+    ):
+        if find_spec(package):
+            yield name, make(model)
 
 
 def installed() -> Iterator[tuple[str, Callable[[list[str], str], Searchers]]]:

@@ -2,7 +2,9 @@
 
 import os
 from collections.abc import Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import msgspec
@@ -14,11 +16,14 @@ from backends.data.languages import stemmed_language
 from backends.rag import Settings, embedder, vectors, words, writers
 from backends.rag import corpus as corpora
 from backends.rag import index as artefact
+from backends.rag.chunks import Chunk
+from backends.rag.corpus import Corpus
 from backends.rag.embedder import DEFAULT_MODEL, Embedder
 from backends.rag.embedding import Kept, Store, embedded
 from backends.rag.fusion import Fusion
 from backends.rag.index import Catalogue, Entry, Index, Manifest
 from backends.rag.sections import sections
+from backends.rag.words import WordIndex
 from backends.training.meter import Meter
 from knowledge.errors import UserError
 
@@ -90,6 +95,31 @@ def built(step: Step, settings: Settings, context: Context, meter: Meter) -> Bui
     """
     source = step.data.corpus or ""
     corpus = corpora.read(source, duplicates=settings.duplicates, progress=context.progress)
+    with ThreadPoolExecutor(1) as aside:
+        stop = Event()
+        described = aside.submit(_described, corpus, stop)
+        try:
+            return _built(corpus, described, step, settings, context, meter, aside)
+        finally:
+            stop.set()
+            aside.shutdown(wait=False, cancel_futures=True)
+
+
+def _built(
+    corpus: Corpus,
+    described: Future[list[Entry]],
+    step: Step,
+    settings: Settings,
+    context: Context,
+    meter: Meter,
+    aside: Executor,
+) -> Built:
+    """The index of a corpus that is read.
+
+    Args:
+        described: the documents' lines of the catalogue, in the making.
+        aside: does what needs no embedder: cutting leaves a core idle, and embedding moments.
+    """
     model = embedder.load(step.model or DEFAULT_MODEL, context.artefacts, settings.batch_size)
     notes = list(corpus.notes)
     size = min(settings.chunk_tokens, model.window)
@@ -97,9 +127,9 @@ def built(step: Step, settings: Settings, context: Context, meter: Meter) -> Bui
         notes.append(f"passages have at most {size} tokens: more the embedder does not read")
     overlap = min(settings.overlap_tokens, size // 2)
     cut = corpora.passages(corpus, model.starts, size, overlap, context)
-    entries = [corpus.entry(n, len(held)) for n, held in zip(corpus.texts, cut, strict=True)]
     chunks = [chunk for held in cut for chunk in held]
     texts = [chunk.searched for chunk in chunks]
+    counted = aside.submit(_counted, chunks, settings.language, described)
     refused = model.settle(settings.precision, texts, settings.engine)
     notes += [refused] if refused else []
     store = Store(context.folder)
@@ -109,12 +139,13 @@ def built(step: Step, settings: Settings, context: Context, meter: Meter) -> Bui
     finally:
         store.write(Kept(model.fingerprint, model.precision, meter.seconds, meter.peak_bytes))
     context.log(phase="embedded", passages=len(chunks), embedded=fresh, seconds=meter.seconds)
-    language = settings.language
-    if language == "auto":
-        language = stemmed_language(entry.language for entry in entries)
+    entries = [
+        msgspec.structs.replace(entry, passages=len(held))
+        for entry, held in zip(described.result(), cut, strict=True)
+    ]
     nearest, search = vectors.chosen(made, settings.vectors)
     catalogue = Catalogue(corpus.sources, entries)
-    index = Index(chunks, nearest, words.build(texts, language, sections(chunks)), catalogue)
+    index = Index(chunks, nearest, counted.result(), catalogue)
     weight = settings.dense_weight
     if weight is None:
         strange = corpora.is_spelt_out(texts, model.starts)
@@ -140,10 +171,26 @@ def built(step: Step, settings: Settings, context: Context, meter: Meter) -> Bui
         overlap_tokens=overlap,
         fusion=_fusion(settings, Fusion(weight)),
         duplicates=settings.duplicates,
-        corpus=str(Path(source).resolve()),
+        corpus=str(Path(step.data.corpus or "").resolve()),
         counts=counts,
         notes=[*notes, *flagged],
     )
+
+
+def _described(corpus: Corpus, stop: Event) -> list[Entry]:
+    """The catalogue's lines of the documents, their passages not counted; fewer when stopped."""
+    return [corpus.entry(name, 0) for name in corpus.texts if not stop.is_set()]
+
+
+def _counted(chunks: Sequence[Chunk], language: str, described: Future[list[Entry]]) -> WordIndex:
+    """The word index of passages.
+
+    Args:
+        language: Snowball's name, `none`, or `auto` for that of most documents.
+    """
+    if language == "auto":
+        language = stemmed_language(entry.language for entry in described.result())
+    return words.build([chunk.searched for chunk in chunks], language, sections(chunks))
 
 
 def told_sensitive(entries: Sequence[Entry]) -> list[str]:

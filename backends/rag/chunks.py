@@ -1,19 +1,25 @@
 """Passages: pieces of a document that fit the embedder, cut where the document allows it."""
 
 import hashlib
+from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import pairwise
 
 import msgspec
+import numpy as np
 
 from backends.rag.sentences import sentences
 from backends.rag.structure import SEPARATOR, Block, blocks
 
 # For each text the offsets at which its tokens begin, in order.
 TokenStarts = Callable[[Sequence[str]], list[list[int]]]
-# Tokenisers keep several objects a token: longer stretches are given to them in pieces.
+# Tokenisers keep several objects a token: longer stretches are given to them in pieces, and only
+# some of those at a time.
 PIECE_CHARACTERS = 100_000
+PIECES_CHARACTERS = 2_000_000
+# A million letters without a space are one unknown token to some: no passage is to be as long.
+LONGEST_TOKEN = 64  # characters
 
 
 class Chunk(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -56,12 +62,15 @@ class _Tokens:
             for part in parts
             for start in range(part.start, part.end, PIECE_CHARACTERS)
         ]
-        starts = token_starts([text[start:end] for start, end in pieces])
-        self.starts = [
-            start + offset
-            for (start, _), offsets in zip(pieces, starts, strict=True)
-            for offset in offsets
-        ]
+        self.starts = array("q")  # a list would take four times the memory
+        for held in _together(pieces):
+            starts = token_starts([text[start:end] for start, end in held])
+            places = [
+                start + offset
+                for (start, _), offsets in zip(held, starts, strict=True)
+                for offset in offsets
+            ]
+            self.starts.extend(_divided(places, held[-1][1], text))
 
     def count(self, start: int, end: int) -> int:
         """Tokens that begin in `[start, end)`."""
@@ -72,6 +81,29 @@ class _Tokens:
         first, last = bisect_left(self.starts, start), bisect_left(self.starts, end)
         edges = [start, *self.starts[first + size : last : size], end]
         yield from pairwise(edges)
+
+
+def _together(pieces: Sequence[tuple[int, int]]) -> Iterator[list[tuple[int, int]]]:
+    """The pieces, as many at a time as a tokeniser is given at once."""
+    held: list[tuple[int, int]] = []
+    for piece in pieces:
+        if held and piece[1] - held[0][0] > PIECES_CHARACTERS:
+            yield held
+            held = []
+        held.append(piece)
+    if held:
+        yield held
+
+
+def _divided(places: list[int], end: int, text: str) -> list[int]:
+    """Where tokens begin, and more places in those that are too long."""
+    gaps = np.diff([*places, end])
+    more: list[int] = []
+    for at in np.flatnonzero(gaps > LONGEST_TOKEN):
+        start = places[at]
+        long = len(text[start : start + gaps[at]].rstrip())
+        more += range(start + LONGEST_TOKEN, start + long, LONGEST_TOKEN)
+    return sorted([*places, *more]) if more else places
 
 
 def searched(heading: str, text: str) -> str:

@@ -16,7 +16,7 @@ from backends.data.duplicates import Copies, Mark
 from backends.data.languages import language_of
 from backends.data.sensitive import sensitive
 from backends.rag.chunks import Chunk, TokenStarts, chunks
-from backends.rag.index import Catalogue, Entry, Source
+from backends.rag.index import FOLDER, LEFT_OUT, Catalogue, Entry, Source
 from backends.rag.words import UNSPACED
 from knowledge.errors import UserError
 
@@ -266,5 +266,6 @@ def _notes(skipped: Sequence[Skipped]) -> list[str]:
         for one in skipped[:NAMED_IN_NOTES]
     ]
     if len(skipped) > NAMED_IN_NOTES:
-        notes.append(f"not indexed: {len(skipped) - NAMED_IN_NOTES} more files")
+        more = len(skipped) - NAMED_IN_NOTES
+        notes.append(f"not indexed: {more} more; {FOLDER}/{LEFT_OUT} has every file and its reason")
     return notes

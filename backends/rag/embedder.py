@@ -15,7 +15,7 @@ from sentence_transformers import SentenceTransformer
 from transformers.utils.logging import disable_progress_bar
 
 from backends import weights
-from backends.rag import engines, remembered
+from backends.rag import batches, engines, remembered
 from backends.rag.engines import Candidate
 from backends.rag.remembered import Found
 from backends.training import precision as arithmetic
@@ -51,11 +51,11 @@ class Embedder:
 
     def passages(self, texts: Sequence[str]) -> Vectors:
         """Vectors of passages, with the model's own passage prompt if it has one."""
-        return self._encoded("encode_document", texts)
+        return self._encoded("document", texts)
 
     def questions(self, texts: Sequence[str]) -> Vectors:
         """Vectors of questions, with the model's own query prompt if it has one."""
-        return self._encoded("encode_query", texts)
+        return self._encoded("query", texts)
 
     def starts(self, texts: Sequence[str]) -> list[list[int]]:
         """For each text the character offsets at which its tokens begin (none added)."""
@@ -161,14 +161,19 @@ class Embedder:
         self.engine, self.precision = how
         self._share(1)
 
-    def _encoded(self, name: str, texts: Sequence[str]) -> Vectors:
+    def _encoded(self, task: str, texts: Sequence[str]) -> Vectors:
         if not texts:
             return np.zeros((0, self.dimensions), dtype=np.float32)
         idle = self._idle
         model = idle.get()
         try:
-            encode = getattr(model, name)
-            vectors = encode(list(texts), batch_size=self.batch_size, show_progress_bar=False)
+            vectors = None
+            if self.engine == "openvino":
+                callers = model[0].model.callers
+                vectors = batches.encoded(model, task, texts, self.batch_size, callers)
+            if vectors is None:
+                encode = getattr(model, f"encode_{task}")
+                vectors = encode(list(texts), batch_size=self.batch_size, show_progress_bar=False)
         finally:
             idle.put(model)
         vectors = np.asarray(vectors, dtype=np.float32)

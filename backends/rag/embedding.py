@@ -5,7 +5,8 @@ earlier attempt embedded are not embedded again.
 """
 
 import shutil
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -17,8 +18,10 @@ from backends.rag.chunks import Chunk
 from backends.rag.embedder import Embedder, Vectors
 
 FOLDER = "checkpoints"
-# Batches embedded between two saves: seconds of work on two cores.
+# Batches embedded before the first save; then more at a time, until that many seconds lie between
+# two saves: an engine that computes several batches at a time stands still at the end of each.
 BATCHES_KEPT = 8
+SAVED_AFTER = 5.0
 
 
 class Kept(msgspec.Struct, frozen=True):
@@ -95,9 +98,15 @@ def embedded(
     done = len(texts) - len(missing)
     context.progress.start("indexing", len(texts), "passages")
     context.progress.advance(done)
-    for batch in _batches(missing, embedder.batch_size * BATCHES_KEPT):
+    first, size = 0, embedder.batch_size * BATCHES_KEPT
+    while first < len(missing):
+        batch = missing[first : first + size]
+        first += len(batch)
         context.check_stop(f"{done} of {len(texts)} passages are embedded and kept")
+        begun = time.perf_counter()
         vectors = embedder.passages([texts[key] for key in batch])
+        if time.perf_counter() - begun < SAVED_AFTER / 2:
+            size *= 2
         store.add(batch, vectors)
         known.update(zip(batch, vectors, strict=True))
         done += len(batch)
@@ -105,8 +114,3 @@ def embedded(
     if not chunks:
         return np.zeros((0, embedder.dimensions), dtype=np.float32), 0
     return np.stack([known[chunk.hash] for chunk in chunks]), len(missing)
-
-
-def _batches(keys: list[str], size: int) -> Iterator[list[str]]:
-    for first in range(0, len(keys), size):
-        yield keys[first : first + size]

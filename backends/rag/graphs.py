@@ -4,6 +4,7 @@ Graphs lie in a folder of the user's, beside the cache of answers, by weights, c
 libraries. One that cannot be read is made anew; one that cannot be written is done without.
 """
 
+import copy
 import os
 import shutil
 from hashlib import blake2b
@@ -50,7 +51,8 @@ def _translated(model: torch.nn.Module) -> Any:
         "attention_mask": torch.ones(2, 8, dtype=torch.long),
     }
     with torch.no_grad():
-        return openvino.convert_model(_States(model.float()).eval(), example_input=example)
+        exact = _States(copy.deepcopy(model).float()).eval()
+        return openvino.convert_model(exact, example_input=example)
 
 
 def _keep(made: Any, place: Path) -> None:

@@ -10,9 +10,9 @@ import os
 import shutil
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -23,6 +23,7 @@ from backends.rag import vectors, words
 from backends.rag.chunks import Chunk
 from backends.rag.embedder import Embedder
 from backends.rag.fusion import CONTEXT, Fusion
+from backends.rag.passages import Passages
 from backends.rag.vectors import Kind, Search
 from backends.rag.words import Forms, WordIndex
 from knowledge.errors import UserError
@@ -30,6 +31,7 @@ from knowledge.errors import UserError
 VERSION = 4
 FOLDER = "index"
 MANIFEST = "index.json"
+LEFT_OUT = "not_indexed.txt"  # for people; `sources.json` of each version has it too
 ATTEMPTS = 5  # to read a version that a writer replaces at the same time
 
 
@@ -136,36 +138,6 @@ class Index(msgspec.Struct, frozen=True):
         return np.concatenate(found) if found else np.zeros(0, dtype=np.int64)
 
 
-class Passages(Sequence[Chunk]):
-    """The passages in a file, each read when it is asked for."""
-
-    def __init__(self, path: Path, starts: NDArray[np.int64]) -> None:
-        # Mapped, so that the file may be deleted under a reader; an empty file cannot be.
-        mapped = len(starts) > 1
-        held = np.memmap(path, dtype=np.uint8, mode="r") if mapped else np.zeros(0, np.uint8)
-        self._bytes: memoryview = held.data
-        self._starts = starts
-        if int(starts[-1]) != len(self._bytes):
-            raise ValueError(f"{path.name} has {len(self._bytes)} bytes, not {int(starts[-1])}")
-
-    def __len__(self) -> int:
-        return len(self._starts) - 1
-
-    @overload
-    def __getitem__(self, at: int) -> Chunk: ...
-    @overload
-    def __getitem__(self, at: slice) -> list[Chunk]: ...
-    def __getitem__(self, at: int | slice) -> Chunk | list[Chunk]:
-        if isinstance(at, slice):
-            return [self[one] for one in range(*at.indices(len(self)))]
-        if at < 0:
-            at += len(self)
-        if not 0 <= at < len(self):
-            raise IndexError(at)
-        start, end = int(self._starts[at]), int(self._starts[at + 1])
-        return msgspec.json.decode(self._bytes[start:end], type=Chunk)
-
-
 def publish(index: Index, manifest: Manifest, folder: Path) -> Manifest:
     """Write a new version into a step's folder; readers see the old one or the new one, whole.
 
@@ -195,6 +167,11 @@ def publish(index: Index, manifest: Manifest, folder: Path) -> Manifest:
     _flush(waiting)
     waiting.replace(place / MANIFEST)
     _flush(place)
+    with suppress(OSError):  # a full disk: the change stands all the same
+        left_out = _left_out(index.catalogue)
+        (place / LEFT_OUT).unlink(missing_ok=True)
+        if left_out:
+            (place / LEFT_OUT).write_text(left_out, encoding="utf-8")
     _tidy(place, kept | {_version(generation)})
     return said
 
@@ -258,6 +235,12 @@ def load(folder: Path, *, mapped: bool = True) -> tuple[Index, Manifest]:
 
 def refuse_other_embedder(said: Manifest, embedder: Embedder, folder: Path) -> None:
     """Raise `UserError` if the vectors of an index were made by another embedder."""
+    if said.embedder_fingerprint != embedder.fingerprint and said.embedder == embedder.name:
+        raise UserError(
+            f"the embedder {said.embedder!r} has other weights ({embedder.fingerprint[:12]}) than "
+            f"those that made the index in {str(folder)!r} ({said.embedder_fingerprint[:12]}); "
+            "bring those back or build the index again"
+        )
     if said.embedder_fingerprint != embedder.fingerprint:
         raise UserError(
             f"the index in {str(folder)!r} was made with the embedder {said.embedder!r} "
@@ -272,6 +255,17 @@ def document_at(index: Index, passage: int) -> Entry | None:
     number = bisect_right(firsts.tolist(), passage) - 1
     documents = index.catalogue.documents
     return documents[number] if number < len(documents) else None
+
+
+def _left_out(catalogue: Catalogue) -> str:
+    """A line for each source that is not indexed: its name, and why."""
+    held = {entry.source for entry in catalogue.documents}
+    reasons = {
+        name: one.skipped.removeprefix(f"{name}, ") if one.skipped else f"a copy of {one.copy_of}"
+        for name, one in sorted(catalogue.sources.items())
+        if one.skipped or (one.copy_of and name not in held)
+    }
+    return "".join(f"{name}: {reason}\n" for name, reason in reasons.items())
 
 
 def _write(index: Index, fresh: Path) -> None:

@@ -4,10 +4,11 @@ import re
 from collections.abc import Sequence
 from itertools import pairwise
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from backends.rag.chunks import Chunk, chunks, texts_of
+from backends.rag.chunks import LONGEST_TOKEN, Chunk, chunks, texts_of
 
 
 def word_starts(texts: Sequence[str]) -> list[list[int]]:
@@ -141,6 +142,30 @@ def test_a_million_characters_without_a_space_are_cut_in_pieces() -> None:
 
     found = chunks("d", "x" * 1_000_000, four_each, size=200, overlap=20)
     assert len(found) == 1250 and "".join(c.text for c in found) == "x" * 1_000_000
+
+
+def test_letters_without_a_space_that_are_one_token_are_cut_all_the_same() -> None:
+    text = "before " + "x" * 300_000 + "  after. " + " " * 500 + "End."
+    found = cut(text, size=20)
+    assert max(len(c.text) for c in found) <= 20 * LONGEST_TOKEN
+    assert texts_of(found)["d.md"].split() == text.split()
+    assert found[-1].text.endswith("End.")
+
+
+def test_a_large_text_is_given_to_the_tokeniser_part_by_part(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("backends.rag.chunks.PIECES_CHARACTERS", 1000)
+    given: list[int] = []
+
+    def starts(texts: Sequence[str]) -> list[list[int]]:
+        given.append(sum(map(len, texts)))
+        return word_starts(texts)
+
+    text = "\n\n".join(f"Paragraph number {n} says a few words." for n in range(200))
+    found = chunks("d.md", text, starts, size=20, overlap=0)
+    assert max(given) <= 1000 < sum(given)
+    assert found == cut(text, size=20)
 
 
 def test_a_passage_says_on_which_pages_it_stands() -> None:

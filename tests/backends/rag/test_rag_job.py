@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from backends.base import Context, Data, Interrupted, Step, StepResult
-from backends.rag import BACKEND, index
+from backends.rag import BACKEND, index, updating
 from backends.rag.embedder import Embedder
 from knowledge.errors import UserError
 
@@ -99,6 +99,7 @@ def test_an_interrupted_indexing_goes_on_where_it_stopped(
         "\n\n".join(f"# Room {n}\n\nThe key of room {n} is in office {n}." for n in range(30))
     )
     small = {"batch_size": 1}
+    monkeypatch.setattr("backends.rag.embedding.SAVED_AFTER", 0.0)  # eight passages at a time
     stops = iter([False] * 5 + [True] * 99)
     where = context(tmp_path, should_stop=lambda: next(stops))
     with pytest.raises(Interrupted, match=r"16 of \d+ passages"):
@@ -144,7 +145,7 @@ def test_an_index_of_another_embedder_is_refused(
     checked_run(step(handbook, str(mine)), where)
     shutil.rmtree(mine)
     shutil.copytree(other_tiny, mine)
-    with pytest.raises(UserError, match=r"was made with the embedder .* build the index again"):
+    with pytest.raises(UserError, match=r"has other weights \(.* build the index again"):
         list(BACKEND.predict(where.folder, ["key?"]))
 
 
@@ -194,6 +195,28 @@ def test_an_unreadable_file_is_noted_and_the_rest_is_indexed(
     result = checked_run(step(handbook, tiny), context(tmp_path))
     assert result.counts["documents"] == result.counts["not_indexed"] == 2
     assert any("latin.txt" in note and "UTF-8" in note for note in result.notes)
+
+
+def test_many_files_that_cannot_be_read_are_all_named_with_their_reasons(
+    tmp_path: Path, handbook: Path, tiny: str
+) -> None:
+    for number in range(7):
+        (handbook / f"nothing-{number}.txt").write_text(" ")
+    shutil.copy(handbook / "leave.md", handbook / "zz again\n.md")
+    where = context(tmp_path)
+    result = checked_run(step(handbook, tiny), where)
+    assert result.counts["not_indexed"] == 8
+    (more,) = (note for note in result.notes if "more" in note)
+    assert more == "not indexed: 3 more; index/not_indexed.txt has every file and its reason"
+    said = (where.folder / "index" / "not_indexed.txt").read_text().splitlines()
+    assert said == [
+        *(f"nothing-{number}.txt: empty" for number in range(7)),
+        "zz again\\n.md: a copy of leave.md",
+    ]
+    (handbook / "nothing-0.txt").write_text("a key is kept at the office by day")
+    updating.update(where.folder)
+    said = (where.folder / "index" / "not_indexed.txt").read_text().splitlines()
+    assert said[0] == "nothing-1.txt: empty" and len(said) == 7
 
 
 def test_passages_are_cut_to_what_the_embedder_reads(
