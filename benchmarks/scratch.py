@@ -3,12 +3,13 @@
     python benchmarks/scratch.py shakespeare --data FILE [--seeds 1 2 3]
     python benchmarks/scratch.py tunes --data FOLDER [--parser FOLDER_WITH_MUSIC21]
     python benchmarks/scratch.py continued --data FOLDER --general FILE
-    python benchmarks/scratch.py speed --data FILE [--steps 300]
+    python benchmarks/scratch.py speed --data FILE [--steps 300] [--peers FOLDER]
 
 Each part runs plans through the runner and goes on where it was stopped. `shakespeare` is the
 preset `char-cpu`, with the loss foretold from short runs; `tunes` needs music21, which is no
 dependency of the project; `continued` continues the packaged encoder with and without replay;
-`speed` sets the training beside a bare torch loop over the same model, step by step in turn.
+`speed` sets the training beside a bare torch loop over the same model, step by step in turn, or
+with `--peers` beside nanoGPT and litgpt as they come.
 """
 
 import argparse
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import scratch_peers
 import scratch_tunes
 import torch
 from numpy.typing import NDArray
@@ -205,6 +207,16 @@ def speed(asked: argparse.Namespace) -> None:
     print(f"\nwaiting for tokens: {max(waits):.2%} of the time of a step")
 
 
+def beside(asked: argparse.Namespace) -> None:
+    """Tokens per second of the training, of nanoGPT and of litgpt, each as it comes."""
+    print("| size | who | steps | ms a step | tokens/s | times ours |\n|---|---|---|---|---|---|")
+    for size in asked.sizes:
+        rows = scratch_peers.compared(
+            scratch_peers.SIZES[size], asked.data, asked.peers, asked.seconds
+        )
+        print("\n".join(rows), flush=True)
+
+
 def main() -> None:
     """Run the part that is asked for and print its table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -219,10 +231,14 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=60_000)
     parser.add_argument("--replay", type=float, nargs="+", default=[0.0, 0.25])
     parser.add_argument("--rate", type=float, default=2e-4)
+    parser.add_argument("--peers", type=Path, help="of speed: checkouts of nanoGPT and litgpt")
+    parser.add_argument("--sizes", nargs="+", default=list(scratch_peers.SIZES))
+    parser.add_argument("--seconds", type=float, default=30.0, help="of each peer and size")
     asked = parser.parse_args()
     asked.out.mkdir(parents=True, exist_ok=True)
     parts = {"shakespeare": shakespeare, "tunes": tunes, "continued": continued, "speed": speed}
-    parts[asked.part](asked)
+    part = beside if asked.part == "speed" and asked.peers else parts[asked.part]
+    part(asked)
 
 
 if __name__ == "__main__":

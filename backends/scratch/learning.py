@@ -102,9 +102,8 @@ def foretold(start: Prepared, step: Step, context: Context, meter: Meter) -> dic
             start.settings, start.tokenizer, start.settings.max_length or CONTEXT, seed
         ).to(precision.device())
         own = msgspec.structs.replace(context, folder=folder_of(context, f"small/{steps}"))
-        warmup = start.settings.warmup
         part = msgspec.structs.replace(
-            start.settings, warmup=warmup if warmup < 1 else warmup / start.steps
+            start.settings, warmup=_warmup(start.settings.warmup, steps, start.steps)
         )
         small = _teach(start._replace(settings=part), model, steps, own, meter, looks=1)
         tokens.append(float(steps * each))
@@ -123,6 +122,22 @@ def foretold(start: Prepared, step: Step, context: Context, meter: Meter) -> dic
             "take a larger model, more text, or raise stop_above"
         )
     return {"predicted_loss": Metric(found.loss, found.low, found.high)}
+
+
+def _warmup(whole: float, steps: int, of: int) -> float:
+    """Steps that the rate of a short run rises over: as many as the whole run's, at most half.
+
+    How long a model must be warmed up does not depend on how long it learns afterwards
+    (https://arxiv.org/abs/2406.19146, section 3.3): with the same share a short run learns worse
+    than the whole run did at its length, and runs differ tenfold more by their seed
+    (docs/scratch.md).
+
+    Args:
+        whole: of the whole run, as `Settings.warmup`.
+        of: steps of the whole run.
+    """
+    rising = round(whole * of) if whole < 1 else round(whole)
+    return float(min(rising, steps // 2))
 
 
 def metrics(taught: Taught, known: Mapping[str, Metric]) -> dict[str, Metric]:

@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokeniz
 
 from backends import base, runner
 from backends.base import Data, Plan, RunResult, Step
-from backends.scratch import ALIASES, Settings, preparation
+from backends.scratch import ALIASES, Settings, learning, preparation
 from backends.training import silence
 from knowledge import pretraining
 from knowledge.errors import UserError
@@ -129,6 +129,8 @@ def test_a_killed_plan_resumes_to_the_same_model(data: Data, tmp_path: Path) -> 
     plan = Plan(name="p", steps=(scratch(data),), seed=1)
     with pytest.raises(KeyboardInterrupt):
         runner.run(plan, tmp_path / "cut", progress=Stop())
+    shard = tmp_path / "cut" / "tokens" / "train" / "00000.bin"
+    shard.write_bytes(shard.read_bytes()[:-100])  # cut short, as by a full disk: made again
     again = run(tmp_path / "cut", scratch(data), resume=True)
     assert value(again, "loss") == value(whole, "loss")
     curves = []
@@ -202,6 +204,7 @@ def test_a_missing_head_is_fitted_before_anything_is_measured(
          "the largest sensible model has about"),
         ({"parameters": 3_000_000, "layers": None, "width": None, "max_steps": 2},
          "learn it by heart"),
+        ({"max_steps": None, "tokens_per_parameter": 1e6}, "too little for any sensible model"),
         ({"max_steps": 100_000}, "more than 4 times teaches hardly more"),
         ({"vocabulary": "bpe", "vocabulary_size": 9000}, "ask for a vocabulary of"),
         ({"max_length": 100_000}, "less than one context|times through it"),
@@ -221,8 +224,8 @@ def test_what_cannot_be_is_said_before_a_step(
 
 @pytest.mark.parametrize(
     ("content", "says"),
-    [(b"", "empty|no document"), (b"   \n", "no document|no text|empty"),
-     (b"\x00\x01\x02\x00binary" * 50, "binary|not UTF-8|NUL")],
+    [(b"", "empty|no document"), (b"   \n", "^text.txt: empty; give a file of text|no text"),
+     (b"\x00\x01\x02\x00binary" * 50, "^text.txt: line 1: NUL")],
 )  # fmt: skip
 def test_bad_text_is_refused_before_anything_is_written(
     tmp_path: Path, content: bytes, says: str
@@ -237,6 +240,23 @@ def test_one_gigantic_line_is_learnt_from(tmp_path: Path) -> None:
     (tmp_path / "line.txt").write_text(" ".join(sentences(WORDS, 200, 3)))
     found = run(tmp_path / "run", scratch(Data(train=str(tmp_path / "line.txt"))))
     assert found.steps[0].counts["held_out_tokens"] > 1000
+
+
+def test_a_vocabulary_that_nobody_named_is_as_large_as_the_text_supports(tmp_path: Path) -> None:
+    (tmp_path / "few.txt").write_text("abab baba\n" * 2000)
+    settings = {"vocabulary": "bpe", "vocabulary_size": None, "most_epochs": 100.0, "max_steps": 2}
+    found = run(tmp_path / "run", scratch(Data(train=str(tmp_path / "few.txt")), **settings))
+    assert 256 < found.steps[0].counts["vocabulary"] < 300
+
+
+@pytest.mark.parametrize(
+    ("whole", "steps", "rises"),
+    [(0.05, 100, 50), (0.05, 400, 100), (100.0, 200, 100), (30.0, 100, 30), (0.0, 100, 0)],
+)  # fmt: skip
+def test_short_runs_are_warmed_up_as_long_as_the_whole_one(
+    whole: float, steps: int, rises: int
+) -> None:
+    assert learning._warmup(whole, steps, of=2000) == rises
 
 
 def test_presets_are_settings_with_sources() -> None:
