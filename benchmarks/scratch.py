@@ -13,7 +13,6 @@ with `--peers` beside nanoGPT and litgpt as they come.
 """
 
 import argparse
-import json
 import sys
 import tempfile
 import time
@@ -31,7 +30,7 @@ from transformers import LlamaForCausalLM
 
 from backends import runner
 from backends.base import Context, Data, Plan, Step
-from backends.scratch import architectures, sequences
+from backends.scratch import architectures, finished, sequences
 from backends.scratch.measures import Reader
 from backends.scratch.objectives import causal
 from backends.scratch.stream import Stream, write_shards
@@ -78,16 +77,24 @@ def tunes(asked: argparse.Namespace) -> None:
     settings = {
         "vocabulary": "characters", "layers": 4, "width": 128, "heads": 4, "max_length": 512,
         "micro_batch": 7, "max_steps": asked.steps or 1500, "learning_rate": 3e-3, "beta2": 0.99,
-        "floor": 0.0, "warmup": 40, "sequence": "abc", "samples": 100, "sample_tokens": 508,
-        "temperature": asked.temperature, "compile": False, "prompt": "X:1\n",
+        "floor": 0.0, "warmup": 40, "sequence": "abc", "samples": 0, "compile": False,
     }  # fmt: skip
     data = Data(
         train=str(scratch_tunes.written(found.every_key, folder / "train.jsonl")),
         validation=str(scratch_tunes.written(found.held, folder / "held.jsonl")),
     )
     step = result("tunes", 1, asked.out, Step("pretrain", "scratch", data=data, settings=settings))
-    lines = (asked.out / "tunes" / "samples.jsonl").read_text().splitlines()
-    drawn = [json.loads(line)["text"] for line in lines]
+    model = finished.load(asked.out / "tunes" / "model")
+    passing = {
+        temperature: sum(
+            sequences.fault("abc", tune) is None
+            for tune in scratch_tunes.drawn(model, temperature, 64, scratch_tunes.CHOOSING)
+        )
+        for temperature in scratch_tunes.TEMPERATURES
+    }
+    temperature = max(passing, key=lambda each: (passing[each], each))
+    print(f"own check by temperature, of 64: {passing}; drawn at {temperature}\n")
+    drawn = scratch_tunes.drawn(model, temperature, 100, scratch_tunes.JUDGED)
     learnt = [scratch_tunes.body(tune) for tune in found.every_key]
     copied = sum(any(scratch_tunes.body(tune) in real for real in learnt) for tune in drawn)
     if asked.parser:
@@ -225,7 +232,6 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/scratch"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--steps", type=int, help="of tunes, speed")
-    parser.add_argument("--temperature", type=float, default=0.6)
     parser.add_argument("--parser", type=Path)
     parser.add_argument("--general", type=Path)
     parser.add_argument("--tokens", type=int, default=60_000)

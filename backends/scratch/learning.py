@@ -127,10 +127,9 @@ def foretold(start: Prepared, step: Step, context: Context, meter: Meter) -> dic
 def _warmup(whole: float, steps: int, of: int) -> float:
     """Steps that the rate of a short run rises over: as many as the whole run's, at most half.
 
-    How long a model must be warmed up does not depend on how long it learns afterwards
-    (https://arxiv.org/abs/2406.19146, section 3.3): with the same share a short run learns worse
-    than the whole run did at its length, and runs differ tenfold more by their seed
-    (docs/scratch.md).
+    Warming up keeps the first, overlarge updates small (https://arxiv.org/abs/2410.23922), however
+    long the run is: with the same share a short run learns worse than the whole one has at its
+    length, and runs differ far more by their seed (docs/scratch.md).
 
     Args:
         whole: of the whole run, as `Settings.warmup`.

@@ -74,7 +74,8 @@ def forecast(
 def _refusal(tokens: NDArray[np.float64], losses: NDArray[np.float64], noise: float) -> str:
     """Why nothing can be said; "" where something can."""
     seen = ", ".join(f"{loss:.3f}" for loss in losses)
-    if not (np.isfinite(losses).all() and losses[0] - losses[-1] >= LEAST_FALL * noise * losses[-1]):
+    least = LEAST_FALL * noise * losses[-1]
+    if not (np.isfinite(losses).all() and losses[0] - losses[-1] >= least):
         return f"the short runs do not fall ({seen})"
     steps = np.diff(np.log(tokens))
     falls = -np.diff(np.log(losses)) / steps
