@@ -24,9 +24,11 @@ NOISE = 0.003  # relative, between short runs that differ by their seed (docs/sc
 FIRM, LOOSER = 0.002, 1.7
 """How far a run of a fifth may lie off the law, relative, and the power by which shorter ones may
 lie farther: the law holds once the first, steep part of the learning is over."""
-OFF = 0.06  # of the logarithm of the fall still to come, root mean square over other texts
-"""By how much those were foretold wrong (docs/scratch.md)."""
-BOUND = 2.0  # Student's t of the texts that OFF is from, for a 90 % interval
+OFF = 0.09
+"""By how much other texts were foretold wrong: of the logarithm of the fall still to come, root mean
+square, each text left out in turn when FIRM, LOOSER, USUAL and SPREAD are chosen
+(docs/scratch.md)."""
+BOUND = 2.0  # Student's t for the number of those texts, 90 %
 LEVELS = 200  # values of E tried
 LEAST_FALL = 3.0  # in units of noise, what tells a fall, or one that grows, from chance
 
