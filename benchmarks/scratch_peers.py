@@ -38,7 +38,8 @@ from backends.training.streaming import Course, teach
 WARM = 5  # steps of each that are not counted
 ROUNDS = 3
 MILLISECONDS = re.compile(r"time:? (\d+\.\d+) ?ms")
-CHOSEN = "arithmetic", "compiled"  # files in which the training keeps what it chose
+OURS = {"ours": None, "ours, compile: true": True}  # as it chooses itself, and as wished
+WHO = [*OURS, "nanoGPT", "litgpt"]
 LONG = 10**6  # steps: nobody comes to the end
 SAVES_NOTHING = 10**9
 
@@ -74,7 +75,7 @@ def compared(size: Size, text: Path, peers: Path, seconds: float) -> list[str]:
         folder = Path(name)
         prepared(size, text, folder)
         running = {}
-        for who in ("ours", "nanoGPT", "litgpt"):
+        for who in WHO:
             log = folder / f"{who}.log"
             child = ends.enter_context(started(who, size, folder, peers.resolve(), log))
             _wait(child, log)
@@ -85,13 +86,10 @@ def compared(size: Size, text: Path, peers: Path, seconds: float) -> list[str]:
                 time.sleep(seconds / ROUNDS)
                 child.send_signal(signal.SIGSTOP)
         steps = {who: times(log)[WARM:] for who, (_, log) in running.items()}
-        own = folder / "ours"
-        arithmetic, compiled = ((own / f"{what}.txt").read_text().strip() for what in CHOSEN)
+        chosen = {who: _chosen(folder / who) for who in OURS}
     middle = {who: float(np.median(taken)) for who, taken in steps.items()}
-    how = f"training: {arithmetic}, {'compiled' if compiled == 'yes' else 'not compiled'}"
-    names = {"ours": how, "nanoGPT": "nanoGPT", "litgpt": "litgpt"}
     return [
-        f"| {size.name} | {names[who]} | {len(steps[who])} | {each:.1f} "
+        f"| {size.name} | {who}{chosen.get(who, '')} | {len(steps[who])} | {each:.1f} "
         f"| {1000 * size.rows * size.context / each:,.0f} | {each / middle['ours']:.2f} |"
         for who, each in middle.items()
     ]
@@ -144,6 +142,14 @@ def started(
             child.wait()
 
 
+def _chosen(folder: Path) -> str:
+    """What a training of ours chose for itself."""
+    arithmetic, compiled = (
+        (folder / f"{what}.txt").read_text().strip() for what in ("arithmetic", "compiled")
+    )
+    return f" ({arithmetic}, {'compiled' if compiled == 'yes' else 'not compiled'})"
+
+
 def _wait(child: subprocess.Popen[bytes], log: Path) -> None:
     """Until it has taken its first steps; then it is stopped."""
     while len(times(log)) < WARM:
@@ -158,8 +164,8 @@ def times(log: Path) -> list[float]:
     return [float(found) for found in MILLISECONDS.findall(log.read_text(errors="replace"))]
 
 
-def ours(size: Size, pieces: int, folder: Path) -> None:
-    """The project's training, arithmetic and compiling as it chooses them itself."""
+def ours(size: Size, pieces: int, folder: Path, who: str) -> None:
+    """The project's training, with the arithmetic that it chooses itself."""
     shape = {"layers": size.layers, "width": size.width, "heads": size.heads}
     settings = Settings(**shape, learning_rate=size.rate, micro_batch=size.rows)  # type: ignore[arg-type]
     model = architectures.made(settings, range(pieces), size.context, 1).train()
@@ -176,10 +182,10 @@ def ours(size: Size, pieces: int, folder: Path) -> None:
     course = Course(
         stream=Stream(open_shards(folder / "shards"), size.context, size.rows, 1),
         loss=Reader(causal, size.context, size.rows).loss(0.0), evaluate=None, data="speed",
-        steps=size.steps, save_steps=LONG, evaluate_steps=LONG,
+        steps=size.steps, save_steps=LONG, evaluate_steps=LONG, compile=OURS[who],
     )  # fmt: skip
     with Meter() as meter:
-        context = Context(folder / "ours", should_stop=look)
+        context = Context(folder / who, should_stop=look)
         groups = [{"params": list(model.parameters()), "lr": size.rate}]
         teach(model, groups, course, settings, context, meter)
 
@@ -238,7 +244,10 @@ def main() -> None:
     """Train as the contender that is named, until ended."""
     who, folder = sys.argv[1], Path(sys.argv[2])
     *size, pieces = json.loads((folder / "size.json").read_text())
-    {"ours": ours, "litgpt": litgpt}[who](Size(*size), pieces, folder)
+    if who == "litgpt":
+        litgpt(Size(*size), pieces, folder)
+    else:
+        ours(Size(*size), pieces, folder, who)
 
 
 if __name__ == "__main__":

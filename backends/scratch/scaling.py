@@ -25,8 +25,8 @@ FIRM, LOOSER = 0.002, 1.7
 """How far a run of a fifth may lie off the law, relative, and the power by which shorter ones may
 lie farther: the law holds once the first, steep part of the learning is over."""
 OFF = 0.09
-"""By how much other texts were foretold wrong: of the logarithm of the fall still to come, root mean
-square, each text left out in turn when FIRM, LOOSER, USUAL and SPREAD are chosen
+"""By how much other texts were foretold wrong, as a share of the logarithm of the fall to come:
+root mean square, each left out in turn when FIRM, LOOSER, USUAL and SPREAD are chosen
 (docs/scratch.md)."""
 BOUND = 2.0  # Student's t for the number of those texts, 90 %
 LEVELS = 200  # values of E tried
