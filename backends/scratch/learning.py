@@ -13,7 +13,7 @@ from backends.base import Context, Metric, Step
 from backends.scratch import architectures, scaling
 from backends.scratch.measures import LOOKED_AT, Reader
 from backends.scratch.preparation import CONTEXT, Prepared, folder_of
-from backends.scratch.stream import Source, Stream
+from backends.scratch.stream import Shards, Source, Stream
 from backends.training import checkpoints, precision, trainer
 from backends.training.meter import Meter
 from backends.training.streaming import Course, Taught, teach
@@ -21,6 +21,7 @@ from knowledge.errors import UserError
 
 HEAD_STEPS, HEAD_RATE = 200, 2e-3
 HEAD = "head"
+COUNTED = 2**20  # tokens
 HEADLESS = -1  # no look at held-out text
 
 
@@ -108,7 +109,10 @@ def foretold(start: Prepared, step: Step, context: Context, meter: Meter) -> dic
         small = _teach(start._replace(settings=part), model, steps, own, meter, looks=1)
         tokens.append(float(steps * each))
         losses.append(small.curve[-1]["loss"])
-    found = scaling.forecast(np.asarray(tokens), np.asarray(losses), float(start.steps * each))
+    found = scaling.forecast(
+        np.asarray(tokens), np.asarray(losses), float(start.steps * each),
+        plain=_plain(start.domain.train),
+    )  # fmt: skip
     context.log(small_tokens=tokens, small_losses=losses, **found._asdict())
     if found.refusal:
         start.notes.append(f"the whole run's loss cannot be foretold: {found.refusal}")
@@ -122,6 +126,13 @@ def foretold(start: Prepared, step: Step, context: Context, meter: Meter) -> dic
             "take a larger model, more text, or raise stop_above"
         )
     return {"predicted_loss": Metric(found.loss, found.low, found.high)}
+
+
+def _plain(shards: Shards) -> float:
+    """The loss of saying each token as often as it occurs [nats], by the beginning of a text."""
+    counts = np.bincount(shards.read(0, min(COUNTED, shards.tokens)))
+    shares = counts[counts > 0] / counts.sum()
+    return float(-(shares * np.log(shares)).sum())
 
 
 def _warmup(whole: float, steps: int, of: int) -> float:

@@ -29,6 +29,7 @@ OFF = 0.09
 root mean square, each left out in turn when FIRM, LOOSER, USUAL and SPREAD are chosen
 (docs/scratch.md)."""
 BOUND = 2.0  # Student's t for the number of those texts, 90 %
+KNOWS = 0.95  # of the loss of token counts alone, below which a run has begun to learn order
 LEVELS = 200  # values of E tried
 LEAST_FALL = 3.0  # in units of noise, what tells a fall, or one that grows, from chance
 
@@ -47,14 +48,17 @@ def forecast(
     losses: NDArray[np.float64],
     goal: float,
     noise: float = NOISE,
+    plain: float = math.inf,
 ) -> Forecast:
     """The loss of a run of `goal` tokens, from three shorter ones or more.
 
     Nothing is said where the runs do not fall, or fall faster from one to the next: there the
-    first part of the learning is not over, and no law holds yet.
+    first part of the learning is not over, and no law holds yet. Nor where the shortest knows
+    hardly more than how often each token occurs.
 
     Args:
         noise: relative, between runs that differ by their seed and data order.
+        plain: the loss of saying each token as often as it occurs.
     Raises:
         UserError: fewer than three runs, or the goal is not the longest.
     """
@@ -62,7 +66,7 @@ def forecast(
         raise UserError(f"a forecast needs three runs shorter than its own, not {len(tokens)}")
     order = np.argsort(tokens)
     tokens, losses = tokens[order], losses[order]
-    refusal = _refusal(tokens, losses, noise)
+    refusal = _refusal(tokens, losses, noise, plain)
     if refusal:
         return Forecast(math.nan, math.nan, math.nan, refusal)
     curves, weights = _curves(tokens, losses, goal)
@@ -73,13 +77,22 @@ def forecast(
     return Forecast(loss, loss * math.exp(-BOUND * off), loss * math.exp(BOUND * off))
 
 
-def _refusal(tokens: NDArray[np.float64], losses: NDArray[np.float64], noise: float) -> str:
+def _refusal(
+    tokens: NDArray[np.float64], losses: NDArray[np.float64], noise: float, plain: float
+) -> str:
     """Why nothing can be said; "" where something can."""
     seen = ", ".join(f"{loss:.3f}" for loss in losses)
     least = LEAST_FALL * noise * losses[-1]
     if not (np.isfinite(losses).all() and losses[0] - losses[-1] >= least):
         return f"the short runs do not fall ({seen})"
+    if losses[0] > KNOWS * plain:
+        return (
+            f"the shortest run ({losses[0]:.3f}) knows hardly more than how often each token "
+            f"occurs ({plain:.3f}): the whole run is too short to tell"
+        )
     steps = np.diff(np.log(tokens))
+    if not (steps > 0).all():
+        return "the whole run is so short that the short ones are of one length"
     falls = -np.diff(np.log(losses)) / steps
     chance = LEAST_FALL * noise * math.sqrt(6) / steps.min()  # of a difference of two falls
     if falls[-1] - falls[-2] > chance:

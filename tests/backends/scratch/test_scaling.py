@@ -61,6 +61,16 @@ def test_runs_that_say_nothing_foretell_nothing(seen: tuple[float, ...], says: s
     assert np.isnan(found.loss)
 
 
+def test_runs_of_one_length_foretell_nothing() -> None:
+    found = forecast(np.asarray([10.0, 10.0, 20.0]), np.asarray([2.0, 2.0, 1.8]), 100.0)
+    assert "of one length" in found.refusal
+
+
+def test_runs_that_know_token_counts_alone_foretell_nothing() -> None:
+    tokens, seen = np.asarray(SHARES) * GOAL, np.asarray([2.402, 2.393, 2.350])
+    assert "how often each token occurs" in forecast(tokens, seen, GOAL, plain=2.398).refusal
+
+
 def test_a_fall_that_chance_could_make_grow_is_no_reason_to_say_nothing() -> None:
     falls = (2.0, 1.8, 1.8 * 0.9 * (1 - NOISE))
     assert not forecast(np.asarray(SHARES) * GOAL, np.asarray(falls), GOAL).refusal

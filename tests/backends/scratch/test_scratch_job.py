@@ -5,6 +5,7 @@ import random
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokenizer
@@ -28,6 +29,19 @@ OTHER = ["tax form", "ten lids", "low kiln", "fat pier"]
 def sentences(words: list[str], count: int, seed: int) -> list[str]:
     chance = random.Random(seed)
     return ["the " + " and the ".join(chance.choices(words, k=6)) + "." for _ in range(count)]
+
+
+def letters(count: int) -> str:
+    """JSONL of letters that each follow the one before them, by Zipf's law."""
+    chance = np.random.default_rng(5)
+    after = [chance.permutation(26) for _ in range(26)]
+    said = []
+    for _ in range(count):
+        found = [0]
+        for jump in chance.zipf(1.5, 60):
+            found.append(int(after[found[-1]][min(25, int(jump) - 1)]))
+        said.append(json.dumps({"text": "".join(chr(97 + one) for one in found)}) + "\n")
+    return "".join(said)
 
 
 def jsonl(path: Path, texts: list[str]) -> str:
@@ -85,16 +99,24 @@ def test_a_decoder_learns_and_is_loaded_by_transformers(decoder: tuple[Path, Run
     assert "# pretrain" in (folder / "model" / "README.md").read_text()
 
 
-def test_a_loss_is_foretold_before_the_run(decoder: tuple[Path, RunResult]) -> None:
-    folder, found = decoder
+def test_a_loss_is_foretold_before_the_run(tmp_path: Path) -> None:
+    (tmp_path / "letters.jsonl").write_text(letters(1200))
+    settings = {"max_steps": 800, "predict": True, "samples": 0}
+    found = run(tmp_path / "run", scratch(Data(train=str(tmp_path / "letters.jsonl")), **settings))
     told = found.steps[0].metrics["predicted_loss"]
     assert told.low is not None
     assert told.high is not None
     assert told.low < told.value < told.high
-    assert sorted(path.name for path in (folder / "small").iterdir()) == ["10", "20", "5"] or (
-        len(list((folder / "small").iterdir())) == 2
-    )
+    assert told.value == pytest.approx(value(found, "loss"), rel=0.15)
+    short = sorted(int(path.name) for path in (tmp_path / "run" / "small").iterdir())
+    assert short == [40, 80, 160]
     assert any("loss foretold" in note for note in found.steps[0].notes)
+
+
+def test_where_nothing_can_be_foretold_the_run_says_so(decoder: tuple[Path, RunResult]) -> None:
+    found = decoder[1]
+    assert "predicted_loss" not in found.steps[0].metrics
+    assert any("cannot be foretold" in note for note in found.steps[0].notes)
 
 
 def test_a_finished_decoder_goes_on_and_is_measured(
