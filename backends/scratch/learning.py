@@ -111,7 +111,7 @@ def foretold(start: Prepared, step: Step, context: Context, meter: Meter) -> dic
         losses.append(small.curve[-1]["loss"])
     found = scaling.forecast(
         np.asarray(tokens), np.asarray(losses), float(start.steps * each),
-        plain=_plain(start.domain.train),
+        plain=_plain(start.domain.train), learnt=small.recent,
     )  # fmt: skip
     context.log(small_tokens=tokens, small_losses=losses, **found._asdict())
     if found.refusal:

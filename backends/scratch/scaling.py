@@ -29,6 +29,7 @@ OFF = 0.09
 root mean square, each left out in turn when FIRM, LOOSER, USUAL and SPREAD are chosen
 (docs/scratch.md)."""
 BOUND = 2.0  # Student's t for the number of those texts, 90 %
+APART = 1.15  # held-out loss over that on what was learnt; alike texts: 0.96 to 1.09
 KNOWS = 0.95  # of the loss of token counts alone, below which a run has begun to learn order
 LEVELS = 200  # values of E tried
 LEAST_FALL = 3.0  # in units of noise, what tells a fall, or one that grows, from chance
@@ -49,16 +50,19 @@ def forecast(
     goal: float,
     noise: float = NOISE,
     plain: float = math.inf,
+    learnt: float = math.nan,
 ) -> Forecast:
     """The loss of a run of `goal` tokens, from three shorter ones or more.
 
     Nothing is said where the runs do not fall, or fall faster from one to the next: there the
     first part of the learning is not over, and no law holds yet. Nor where the shortest knows
-    hardly more than how often each token occurs.
+    hardly more than how often each token occurs, or where the longest does far worse on the
+    held-out text than on what it learnt from: that is then of another kind, and follows no law.
 
     Args:
         noise: relative, between runs that differ by their seed and data order.
         plain: the loss of saying each token as often as it occurs.
+        learnt: the longest run's loss at its end on what it learnt from.
     Raises:
         UserError: fewer than three runs, or the goal is not the longest.
     """
@@ -67,6 +71,11 @@ def forecast(
     order = np.argsort(tokens)
     tokens, losses = tokens[order], losses[order]
     refusal = _refusal(tokens, losses, noise, plain)
+    if not refusal and losses[-1] > APART * learnt:
+        refusal = (
+            f"the held-out text ({losses[-1]:.3f}) is of another kind than what is learnt from "
+            f"({learnt:.3f}); set data.validation"
+        )
     if refusal:
         return Forecast(math.nan, math.nan, math.nan, refusal)
     curves, weights = _curves(tokens, losses, goal)

@@ -71,6 +71,12 @@ def test_runs_that_know_token_counts_alone_foretell_nothing() -> None:
     assert "how often each token occurs" in forecast(tokens, seen, GOAL, plain=2.398).refusal
 
 
+def test_held_out_text_of_another_kind_is_not_foretold() -> None:
+    tokens, seen = np.asarray(SHARES) * GOAL, np.asarray([2.934, 2.456, 2.055])  # Banking77, sorted
+    assert "of another kind" in forecast(tokens, seen, GOAL, learnt=1.603).refusal
+    assert not forecast(tokens, seen, GOAL, learnt=2.0).refusal
+
+
 def test_a_fall_that_chance_could_make_grow_is_no_reason_to_say_nothing() -> None:
     falls = (2.0, 1.8, 1.8 * 0.9 * (1 - NOISE))
     assert not forecast(np.asarray(SHARES) * GOAL, np.asarray(falls), GOAL).refusal
