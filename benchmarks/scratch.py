@@ -3,16 +3,16 @@
     python benchmarks/scratch.py shakespeare --data FILE [--seeds 1 2 3]
     python benchmarks/scratch.py tunes --data FOLDER [--parser FOLDER_WITH_MUSIC21]
     python benchmarks/scratch.py continued --data FOLDER --general FILE
-    python benchmarks/scratch.py speed --data FILE [--steps 300]
+    python benchmarks/scratch.py speed --data FILE [--steps 300] [--peers FOLDER]
 
 Each part runs plans through the runner and goes on where it was stopped. `shakespeare` is the
 preset `char-cpu`, with the loss foretold from short runs; `tunes` needs music21, which is no
 dependency of the project; `continued` continues the packaged encoder with and without replay;
-`speed` sets the training beside a bare torch loop over the same model, step by step in turn.
+`speed` sets the training beside a bare torch loop over the same model, step by step in turn, or
+with `--peers` beside nanoGPT and litgpt as they come.
 """
 
 import argparse
-import json
 import sys
 import tempfile
 import time
@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import scratch_peers
 import scratch_tunes
 import torch
 from numpy.typing import NDArray
@@ -29,7 +30,7 @@ from transformers import LlamaForCausalLM
 
 from backends import runner
 from backends.base import Context, Data, Plan, Step
-from backends.scratch import architectures, sequences
+from backends.scratch import architectures, finished, sequences
 from backends.scratch.measures import Reader
 from backends.scratch.objectives import causal
 from backends.scratch.stream import Stream, write_shards
@@ -76,16 +77,24 @@ def tunes(asked: argparse.Namespace) -> None:
     settings = {
         "vocabulary": "characters", "layers": 4, "width": 128, "heads": 4, "max_length": 512,
         "micro_batch": 7, "max_steps": asked.steps or 1500, "learning_rate": 3e-3, "beta2": 0.99,
-        "floor": 0.0, "warmup": 40, "sequence": "abc", "samples": 100, "sample_tokens": 508,
-        "temperature": asked.temperature, "compile": False, "prompt": "X:1\n",
+        "floor": 0.0, "warmup": 40, "sequence": "abc", "samples": 0, "compile": False,
     }  # fmt: skip
     data = Data(
         train=str(scratch_tunes.written(found.every_key, folder / "train.jsonl")),
         validation=str(scratch_tunes.written(found.held, folder / "held.jsonl")),
     )
     step = result("tunes", 1, asked.out, Step("pretrain", "scratch", data=data, settings=settings))
-    lines = (asked.out / "tunes" / "samples.jsonl").read_text().splitlines()
-    drawn = [json.loads(line)["text"] for line in lines]
+    model = finished.load(asked.out / "tunes" / "model")
+    passing = {
+        temperature: sum(
+            sequences.fault("abc", tune) is None
+            for tune in scratch_tunes.drawn(model, temperature, 64, scratch_tunes.CHOOSING)
+        )
+        for temperature in scratch_tunes.TEMPERATURES
+    }
+    temperature = max(passing, key=lambda each: (passing[each], each))
+    print(f"own check by temperature, of 64: {passing}; drawn at {temperature}\n")
+    drawn = scratch_tunes.drawn(model, temperature, 100, scratch_tunes.JUDGED)
     learnt = [scratch_tunes.body(tune) for tune in found.every_key]
     copied = sum(any(scratch_tunes.body(tune) in real for real in learnt) for tune in drawn)
     if asked.parser:
@@ -205,6 +214,16 @@ def speed(asked: argparse.Namespace) -> None:
     print(f"\nwaiting for tokens: {max(waits):.2%} of the time of a step")
 
 
+def beside(asked: argparse.Namespace) -> None:
+    """Tokens per second of the training, of nanoGPT and of litgpt, each as it comes."""
+    print("| size | who | steps | ms a step | tokens/s | times ours |\n|---|---|---|---|---|---|")
+    for size in asked.sizes:
+        rows = scratch_peers.compared(
+            scratch_peers.SIZES[size], asked.data, asked.peers, asked.seconds
+        )
+        print("\n".join(rows), flush=True)
+
+
 def main() -> None:
     """Run the part that is asked for and print its table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -213,16 +232,19 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/scratch"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--steps", type=int, help="of tunes, speed")
-    parser.add_argument("--temperature", type=float, default=0.6)
     parser.add_argument("--parser", type=Path)
     parser.add_argument("--general", type=Path)
     parser.add_argument("--tokens", type=int, default=60_000)
     parser.add_argument("--replay", type=float, nargs="+", default=[0.0, 0.25])
     parser.add_argument("--rate", type=float, default=2e-4)
+    parser.add_argument("--peers", type=Path, help="of speed: checkouts of nanoGPT and litgpt")
+    parser.add_argument("--sizes", nargs="+", default=list(scratch_peers.SIZES))
+    parser.add_argument("--seconds", type=float, default=30.0, help="of each peer and size")
     asked = parser.parse_args()
     asked.out.mkdir(parents=True, exist_ok=True)
     parts = {"shakespeare": shakespeare, "tunes": tunes, "continued": continued, "speed": speed}
-    parts[asked.part](asked)
+    part = beside if asked.part == "speed" and asked.peers else parts[asked.part]
+    part(asked)
 
 
 if __name__ == "__main__":

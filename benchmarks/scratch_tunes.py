@@ -14,10 +14,15 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from backends.scratch import sequences
+import torch
+
+from backends.scratch import Settings, drawing, finished, sequences
 from backends.scratch.sequences import abc
 
 UNIT = Fraction(1, 8)
+TEMPERATURES = (0.5, 0.6, 0.7, 0.8)
+CHOOSING, JUDGED = 101, 102  # seeds of the draws that choose a temperature, and of the others
+LONGEST = 508  # characters of a tune that is drawn
 LETTERS = "CDEFGAB"
 SHARP_ORDER = "FCGDAEB"
 MAJOR = {"Bb": -2, "F": -1, "C": 0, "G": 1, "D": 2, "A": 3, "E": 4}  # sharps of each key
@@ -171,6 +176,14 @@ def _altered(letter: str, sharps: int) -> int:
     """What a key signature does to a letter: 1 sharp, -1 flat, 0."""
     place = SHARP_ORDER.index(letter)
     return int(place < sharps) - int(place >= 7 + sharps)
+
+
+def drawn(model: finished.Finished, temperature: float, count: int, seed: int) -> list[str]:
+    """Tunes that a decoder writes, none drawn again or left out."""
+    torch.manual_seed(seed)
+    settings = Settings(sample_tokens=LONGEST, prompt="X:1\n", temperature=temperature)
+    end = [int(model.tokenizer.eos_token_id)]
+    return drawing.drawn(model.model, model.tokenizer, settings, end, count)
 
 
 def body(tune: str) -> str:

@@ -16,6 +16,7 @@ from knowledge.errors import UserError
 
 STREAMED = (".jsonl", ".ndjson", ".parquet", ".pq", ".csv", ".tsv")  # a document a row
 TRIED = 200  # texts that a tokenizer must give back
+TRIED_CHARACTERS = 2**20  # of them together
 TRAIN, HELD, GENERAL, GENERAL_HELD = "train", "validation", "general", "general-validation"
 BYTES_PER_ROW = 2000  # bytes of text for each piece of a vocabulary that nobody named
 VOCABULARIES = (512, 32768)  # smallest and largest of those
@@ -55,9 +56,11 @@ def texts(path: str | Path) -> Iterator[str]:
             try:
                 pieces = [document.text for document in contents(file)]
             except UserError as error:
+                reason = str(error).removeprefix(f"{file.name}, ").removeprefix(f"{file.name}: ")
                 if len(found) == 1:
-                    raise UserError(f"{file.name}: {error}") from None
-                skipped.append(Skipped(file.name, str(error)))
+                    again = "" if ";" in reason else "; give a file of text"
+                    raise UserError(f"{file.name}: {reason}{again}") from None
+                skipped.append(Skipped(file.name, reason))
                 continue
         for text in pieces:
             if text.strip():
@@ -145,10 +148,20 @@ def tokenizer_for(settings: Settings, base: Any, domain: Texts, corpus_bytes: in
             size,
             masked=settings.family in ("bert", "modernbert"),
             sentinels=100 if settings.family == "t5" else 0,
+            fewer=settings.vocabulary_size is None,
         )
-    tried = [text for text, _ in zip(domain.train(), range(TRIED), strict=False)]
-    vocabulary.check_round_trip(found, tried)
+    vocabulary.check_round_trip(found, _tried(domain.train()))
     return found
+
+
+def _tried(found: Iterator[str]) -> Iterator[str]:
+    """The first texts, and of a gigantic one its beginning."""
+    seen = 0
+    for text, _ in zip(found, range(TRIED), strict=False):
+        yield text[: TRIED_CHARACTERS - seen]
+        seen += len(text)
+        if seen >= TRIED_CHARACTERS:
+            return
 
 
 def corpus(
@@ -161,11 +174,20 @@ def corpus(
         train, held = found.shards
         folder.mkdir(parents=True, exist_ok=True)
         size.write_text(str(sum(len(text.encode()) for text in found.held())))
-    elif anew or not size.is_file():
+    elif anew or not size.is_file() or _damaged(train) or _damaged(held):
         _write(found.train(), tokenizer, train, "the text to learn from")
         _write(found.held(), tokenizer, held, "the held-out text")
         size.write_text(str(sum(len(text.encode()) for text in found.held())))
     return Corpus(open_shards(train), open_shards(held), int(size.read_text()))
+
+
+def _damaged(folder: Path) -> bool:
+    """Whether shards that a stopped run wrote are missing or cut short: they are made again."""
+    try:
+        open_shards(folder)
+    except UserError:
+        return True
+    return False
 
 
 def _write(found: Iterator[str], tokenizer: Any, folder: Path, what: str) -> None:

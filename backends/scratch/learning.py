@@ -13,7 +13,7 @@ from backends.base import Context, Metric, Step
 from backends.scratch import architectures, scaling
 from backends.scratch.measures import LOOKED_AT, Reader
 from backends.scratch.preparation import CONTEXT, Prepared, folder_of
-from backends.scratch.stream import Source, Stream
+from backends.scratch.stream import Shards, Source, Stream
 from backends.training import checkpoints, precision, trainer
 from backends.training.meter import Meter
 from backends.training.streaming import Course, Taught, teach
@@ -21,6 +21,7 @@ from knowledge.errors import UserError
 
 HEAD_STEPS, HEAD_RATE = 200, 2e-3
 HEAD = "head"
+COUNTED = 2**20  # tokens
 HEADLESS = -1  # no look at held-out text
 
 
@@ -102,14 +103,16 @@ def foretold(start: Prepared, step: Step, context: Context, meter: Meter) -> dic
             start.settings, start.tokenizer, start.settings.max_length or CONTEXT, seed
         ).to(precision.device())
         own = msgspec.structs.replace(context, folder=folder_of(context, f"small/{steps}"))
-        warmup = start.settings.warmup
         part = msgspec.structs.replace(
-            start.settings, warmup=warmup if warmup < 1 else warmup / start.steps
+            start.settings, warmup=_warmup(start.settings.warmup, steps, start.steps)
         )
         small = _teach(start._replace(settings=part), model, steps, own, meter, looks=1)
         tokens.append(float(steps * each))
         losses.append(small.curve[-1]["loss"])
-    found = scaling.forecast(np.asarray(tokens), np.asarray(losses), float(start.steps * each))
+    found = scaling.forecast(
+        np.asarray(tokens), np.asarray(losses), float(start.steps * each),
+        plain=_plain(start.domain.train), learnt=small.recent,
+    )  # fmt: skip
     context.log(small_tokens=tokens, small_losses=losses, **found._asdict())
     if found.refusal:
         start.notes.append(f"the whole run's loss cannot be foretold: {found.refusal}")
@@ -123,6 +126,28 @@ def foretold(start: Prepared, step: Step, context: Context, meter: Meter) -> dic
             "take a larger model, more text, or raise stop_above"
         )
     return {"predicted_loss": Metric(found.loss, found.low, found.high)}
+
+
+def _plain(shards: Shards) -> float:
+    """The loss of saying each token as often as it occurs [nats], by the beginning of a text."""
+    counts = np.bincount(shards.read(0, min(COUNTED, shards.tokens)))
+    shares = counts[counts > 0] / counts.sum()
+    return float(-(shares * np.log(shares)).sum())
+
+
+def _warmup(whole: float, steps: int, of: int) -> float:
+    """Steps that the rate of a short run rises over: as many as the whole run's, at most half.
+
+    Warming up keeps the first, overlarge updates small (https://arxiv.org/abs/2410.23922), however
+    long the run is: with the same share a short run learns worse than the whole one has at its
+    length, and runs differ far more by their seed (docs/scratch.md).
+
+    Args:
+        whole: of the whole run, as `Settings.warmup`.
+        of: steps of the whole run.
+    """
+    rising = round(whole * of) if whole < 1 else round(whole)
+    return float(min(rising, steps // 2))
 
 
 def metrics(taught: Taught, known: Mapping[str, Metric]) -> dict[str, Metric]:

@@ -21,6 +21,7 @@ from knowledge.errors import UserError
 
 CONTEXT = 256
 HIDDEN = {"modernbert": 0.3}  # https://arxiv.org/abs/2412.13663, section 2.2; others 0.15
+SMALLEST = 1000  # parameters that `Settings.parameters` allows
 SPARSEST = 0.05  # tokens of text for each parameter, below which a model learns it by heart
 RATES = {"llama": 2e-4, "bert": 2e-4, "modernbert": 2e-4, "t5": 3e-4}
 """Of continued models: about a tenth to a third of what they were made with, re-warmed, as
@@ -132,22 +133,28 @@ def refuse_too_little(
     tokens = found.train.tokens
     wanted = steps * settings.micro_batch * settings.accumulation * length
     if wanted > settings.most_epochs * tokens:
-        best = settings.most_epochs * tokens / settings.tokens_per_parameter
         raise UserError(
             f"the text has {tokens:,} tokens and the run asks for {wanted:,}, "
             f"{wanted / tokens:.1f} times through it; more than {settings.most_epochs:g} times "
-            f"teaches hardly more: the largest sensible model has about {best:,.0f} parameters "
-            f"(this has {_count(model):,}); take that, more text, fewer tokens, or raise "
-            "most_epochs"
+            f"teaches hardly more: {_largest(settings, model, tokens)}; take more text "
+            f"({math.ceil(wanted / settings.most_epochs):,} tokens for this run), fewer tokens, or "
+            "raise most_epochs"
         )
     if not continued and tokens < SPARSEST * _count(model):
-        best = tokens / SPARSEST
         raise UserError(
-            f"the text has {tokens:,} tokens for {_count(model):,} parameters; the largest "
-            f"model that would not just learn it by heart has {best:,.0f}, a sensible one "
-            f"{settings.most_epochs * tokens / settings.tokens_per_parameter:,.0f}; take a "
-            "smaller model or give more text"
+            f"the text has {tokens:,} tokens for {_count(model):,} parameters; the largest model "
+            f"that would not just learn it by heart has {tokens / SPARSEST:,.0f}: "
+            f"{_largest(settings, model, tokens)}; take a smaller model or give more text"
         )
+
+
+def _largest(settings: Settings, model: Any, tokens: int) -> str:
+    """What is to be said of the largest sensible model for so many tokens of text."""
+    best = settings.most_epochs * tokens / settings.tokens_per_parameter
+    this = f"(this has {_count(model):,})"
+    if best < SMALLEST:
+        return f"it is too little for any sensible model {this}"
+    return f"the largest sensible model has about {best:,.0f} parameters {this}"
 
 
 def _tokenizer(settings: Settings, base: Any, domain: Texts, context: Context) -> Any:

@@ -65,7 +65,8 @@ class Taught(NamedTuple):
     """What training came to.
 
     `curve` has the figures of each evaluation, in order, with their `step` and `tokens`;
-    `waited` is the share of the time of all steps in which the stream kept the model waiting.
+    `waited` is the share of the time of all steps in which the stream kept the model waiting,
+    `recent` the mean loss of the last steps on what was learnt from.
     """
 
     trained: trainer.Trained
@@ -76,6 +77,7 @@ class Taught(NamedTuple):
     gone_back: int
     compiled: bool
     curve: tuple[dict[str, float], ...]
+    recent: float = math.nan
 
 
 def teach(
@@ -339,4 +341,5 @@ class _Teaching:
             gone_back=self.gone_back,
             compiled=self.compiled,
             curve=tuple(self.curve),
+            recent=sum(self.losses) / len(self.losses) if self.losses else math.nan,
         )  # fmt: skip

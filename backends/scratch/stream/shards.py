@@ -191,7 +191,7 @@ def open_shards(folder: Path) -> Shards:
             state = "is missing" if seen is None else f"has {seen:,} bytes"
             raise UserError(
                 f"shard {str(shard)!r} {state}, not the {file.tokens * size:,} that were written; "
-                "copy it again or write the shards anew"
+                f"copy it again, or delete {str(folder)!r} and have it written anew"
             )
     return Shards(folder, index)
 

@@ -33,6 +33,7 @@ def trained(
     *,
     masked: bool = False,
     sentinels: int = 0,
+    fewer: bool = False,
 ) -> PreTrainedTokenizerFast:
     """A tokenizer made from texts.
 
@@ -44,6 +45,7 @@ def trained(
         size: tokens in all, special ones included; `bytes` and `characters` need none.
         masked: with a token to hide others by, for masked models.
         sentinels: tokens that stand for a span taken out, for span corruption.
+        fewer: where the texts support fewer pieces than the size has, those are taken.
     Raises:
         UserError: an unknown kind, no text, a size too small, or one larger than the texts support.
     """
@@ -56,7 +58,7 @@ def trained(
     elif kind == "bytes":
         made = _bytes()
     else:
-        made = _learned(kind, _parts(texts), _pieces(kind, size, len(special)))
+        made = _learned(kind, _parts(texts), _pieces(kind, size, len(special)), fewer)
     made.add_special_tokens(special)
     return PreTrainedTokenizerFast(
         tokenizer_object=made,
@@ -100,7 +102,7 @@ def _pieces(kind: str, size: int | None, special: int) -> int:
     return size - special
 
 
-def _learned(kind: str, texts: Iterable[str], size: int) -> Any:
+def _learned(kind: str, texts: Iterable[str], size: int, fewer: bool) -> Any:
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     settings: dict[str, Any] = {
         "vocab_size": size,
@@ -123,7 +125,7 @@ def _learned(kind: str, texts: Iterable[str], size: int) -> Any:
     made.train_from_iterator(counted, trainer)
     counted.refuse_nothing()
     found = made.get_vocab_size()
-    if found < (size if kind == "bpe" else int(ENOUGH * size)):
+    if not fewer and found < (size if kind == "bpe" else int(ENOUGH * size)):
         raise UserError(
             f"{counted.characters:,} characters of text support {found:,} pieces, not the "
             f"{size:,} asked for; ask for a vocabulary of {found} or less, or give more text"

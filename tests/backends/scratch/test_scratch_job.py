@@ -5,13 +5,14 @@ import random
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokenizer
 
 from backends import base, runner
 from backends.base import Data, Plan, RunResult, Step
-from backends.scratch import ALIASES, Settings, preparation
+from backends.scratch import ALIASES, Settings, learning, preparation
 from backends.training import silence
 from knowledge import pretraining
 from knowledge.errors import UserError
@@ -28,6 +29,19 @@ OTHER = ["tax form", "ten lids", "low kiln", "fat pier"]
 def sentences(words: list[str], count: int, seed: int) -> list[str]:
     chance = random.Random(seed)
     return ["the " + " and the ".join(chance.choices(words, k=6)) + "." for _ in range(count)]
+
+
+def letters(count: int) -> str:
+    """JSONL of letters that each follow the one before them, by Zipf's law."""
+    chance = np.random.default_rng(5)
+    after = [chance.permutation(26) for _ in range(26)]
+    said = []
+    for _ in range(count):
+        found = [0]
+        for jump in chance.zipf(1.5, 60):
+            found.append(int(after[found[-1]][min(25, int(jump) - 1)]))
+        said.append(json.dumps({"text": "".join(chr(97 + one) for one in found)}) + "\n")
+    return "".join(said)
 
 
 def jsonl(path: Path, texts: list[str]) -> str:
@@ -85,16 +99,24 @@ def test_a_decoder_learns_and_is_loaded_by_transformers(decoder: tuple[Path, Run
     assert "# pretrain" in (folder / "model" / "README.md").read_text()
 
 
-def test_a_loss_is_foretold_before_the_run(decoder: tuple[Path, RunResult]) -> None:
-    folder, found = decoder
+def test_a_loss_is_foretold_before_the_run(tmp_path: Path) -> None:
+    (tmp_path / "letters.jsonl").write_text(letters(1200))
+    settings = {"max_steps": 800, "predict": True, "samples": 0}
+    found = run(tmp_path / "run", scratch(Data(train=str(tmp_path / "letters.jsonl")), **settings))
     told = found.steps[0].metrics["predicted_loss"]
     assert told.low is not None
     assert told.high is not None
     assert told.low < told.value < told.high
-    assert sorted(path.name for path in (folder / "small").iterdir()) == ["10", "20", "5"] or (
-        len(list((folder / "small").iterdir())) == 2
-    )
+    assert told.value == pytest.approx(value(found, "loss"), rel=0.15)
+    short = sorted(int(path.name) for path in (tmp_path / "run" / "small").iterdir())
+    assert short == [40, 80, 160]
     assert any("loss foretold" in note for note in found.steps[0].notes)
+
+
+def test_where_nothing_can_be_foretold_the_run_says_so(decoder: tuple[Path, RunResult]) -> None:
+    found = decoder[1]
+    assert "predicted_loss" not in found.steps[0].metrics
+    assert any("cannot be foretold" in note for note in found.steps[0].notes)
 
 
 def test_a_finished_decoder_goes_on_and_is_measured(
@@ -129,6 +151,8 @@ def test_a_killed_plan_resumes_to_the_same_model(data: Data, tmp_path: Path) -> 
     plan = Plan(name="p", steps=(scratch(data),), seed=1)
     with pytest.raises(KeyboardInterrupt):
         runner.run(plan, tmp_path / "cut", progress=Stop())
+    shard = tmp_path / "cut" / "tokens" / "train" / "00000.bin"
+    shard.write_bytes(shard.read_bytes()[:-100])  # cut short, as by a full disk: made again
     again = run(tmp_path / "cut", scratch(data), resume=True)
     assert value(again, "loss") == value(whole, "loss")
     curves = []
@@ -202,6 +226,7 @@ def test_a_missing_head_is_fitted_before_anything_is_measured(
          "the largest sensible model has about"),
         ({"parameters": 3_000_000, "layers": None, "width": None, "max_steps": 2},
          "learn it by heart"),
+        ({"max_steps": None, "tokens_per_parameter": 1e6}, "too little for any sensible model"),
         ({"max_steps": 100_000}, "more than 4 times teaches hardly more"),
         ({"vocabulary": "bpe", "vocabulary_size": 9000}, "ask for a vocabulary of"),
         ({"max_length": 100_000}, "less than one context|times through it"),
@@ -221,8 +246,8 @@ def test_what_cannot_be_is_said_before_a_step(
 
 @pytest.mark.parametrize(
     ("content", "says"),
-    [(b"", "empty|no document"), (b"   \n", "no document|no text|empty"),
-     (b"\x00\x01\x02\x00binary" * 50, "binary|not UTF-8|NUL")],
+    [(b"", "empty|no document"), (b"   \n", "^text.txt: empty; give a file of text|no text"),
+     (b"\x00\x01\x02\x00binary" * 50, "^text.txt: line 1: NUL")],
 )  # fmt: skip
 def test_bad_text_is_refused_before_anything_is_written(
     tmp_path: Path, content: bytes, says: str
@@ -237,6 +262,23 @@ def test_one_gigantic_line_is_learnt_from(tmp_path: Path) -> None:
     (tmp_path / "line.txt").write_text(" ".join(sentences(WORDS, 200, 3)))
     found = run(tmp_path / "run", scratch(Data(train=str(tmp_path / "line.txt"))))
     assert found.steps[0].counts["held_out_tokens"] > 1000
+
+
+def test_a_vocabulary_that_nobody_named_is_as_large_as_the_text_supports(tmp_path: Path) -> None:
+    (tmp_path / "few.txt").write_text("abab baba\n" * 2000)
+    settings = {"vocabulary": "bpe", "vocabulary_size": None, "most_epochs": 100.0, "max_steps": 2}
+    found = run(tmp_path / "run", scratch(Data(train=str(tmp_path / "few.txt")), **settings))
+    assert 256 < found.steps[0].counts["vocabulary"] < 300
+
+
+@pytest.mark.parametrize(
+    ("whole", "steps", "rises"),
+    [(0.05, 100, 50), (0.05, 400, 100), (100.0, 200, 100), (30.0, 100, 30), (0.0, 100, 0)],
+)  # fmt: skip
+def test_short_runs_are_warmed_up_as_long_as_the_whole_one(
+    whole: float, steps: int, rises: int
+) -> None:
+    assert learning._warmup(whole, steps, of=2000) == rises
 
 
 def test_presets_are_settings_with_sources() -> None:
