@@ -236,8 +236,9 @@ class Backend(msgspec.Struct, frozen=True):
     The module it names has functions `check(step, settings, context)`, `run(step, settings,
     context) -> StepResult`, `predict(folder, texts, **options) -> Iterator[Prediction]` and
     `evaluate(folder, data, **options) -> dict[str, Metric]`, and may have
-    `service(folder, **options) -> Service`. `paths` are settings that may name a folder or
-    FILE.py:FUNCTION beside the plan.
+    `service(folder, **options) -> Service`; one that tunes has `passes(step, settings, rows, *,
+    answers) -> float`. `paths` are settings that may name a folder or FILE.py:FUNCTION beside the
+    plan.
     """
 
     name: str
@@ -288,6 +289,12 @@ class Backend(msgspec.Struct, frozen=True):
         self.require()
         result: StepResult = import_module(self.module).run(step, self.settled(step), context)
         return result
+
+    def passes(self, step: Step, rows: int, *, answers: bool) -> float:
+        """How often a tuning step goes over so many rows; `answers`: it learns to answer."""
+        self.require()
+        behind = import_module(self.module)
+        return float(behind.passes(step, self.settled(step), rows, answers=answers))
 
     def predict(self, folder: Path, texts: Iterable[str], **options: Any) -> Iterator[Prediction]:
         """What the artefact in a finished step's folder says to each text, in order."""

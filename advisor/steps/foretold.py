@@ -11,8 +11,6 @@ from advisor.steps.predicted import taken
 from backends import base, plans
 from backends import data as reading
 from backends.base import Plan, Predicted, Step
-from backends.finetune import ANSWER_EPOCHS, CLASSIFIER_EPOCHS
-from backends.training import passes
 from knowledge import methods
 from knowledge.errors import UserError
 
@@ -62,17 +60,14 @@ def _job(step: Step, plan: Plan) -> dict[str, Any] | None:
         return None
     if train is None or train.startswith("step:"):
         return None
-    settings = base.load(step.method).settled(step)
+    backend = base.load(step.method)
+    settings = backend.settled(step)
     rows = reading.read(train, step.data.shape, step.data.columns).rows
     answers = not isinstance(rows[0], reading.Labelled | reading.Tagged)
-    if getattr(settings, "train", "") == "contrastive":
+    part = settings.train if step.method == "head-ft" else ""
+    if part == "contrastive" or (part == "head" and not isinstance(rows[0], reading.Labelled)):
         return None
-    words = sorted(
-        len(
-            f"{reading.input_text(one)} {reading.target_text(one) or '' if answers else ''}".split()
-        )
-        for one in rows
-    )
+    words = sorted(len(_read(one, answers=answers).split()) for one in rows)
     added = TEMPLATE if answers else 2
     length = settings.max_length or LONGEST * (4 if answers else 1)
     longest = min(length, round(words[-1] * TOKENS_PER_WORD) + added)
@@ -101,12 +96,15 @@ def _job(step: Step, plan: Plan) -> dict[str, Any] | None:
             part = "all" if row.id == "full-ft" else settings.train
             job |= {"method": "head-ft", "train": part}
             job |= {"last_k": settings.last_k} if part == "last-k" else {}
-    if job.get("train") == "head" and isinstance(rows[0], reading.Labelled):
-        return job | {"epochs": 1.0}  # it is fitted to what one pass reads
     if settings.max_steps is not None:
         return job | {"epochs": settings.max_steps * batch / job["examples"]}
-    own = _own_epochs(step, answers=answers)
-    return job | {"epochs": settings.epochs or passes(own, batch, job["examples"])}
+    return job | {"epochs": backend.passes(step, job["examples"], answers=answers)}
+
+
+def _read(row: reading.Row, *, answers: bool) -> str:
+    """What is read of a row: its text, and with answers what is learnt to say."""
+    text = reading.input_text(row)
+    return f"{text} {reading.target_text(row) or ''}" if answers else text
 
 
 def _model(step: Step, plan: Plan) -> str | None:
@@ -129,12 +127,3 @@ def _sizes(row: methods.Method, settings: Any) -> Iterator[tuple[str, Any]]:
         yield "adapter_width", settings.width
     if "tokens" in row.defaults:
         yield "virtual_tokens", settings.tokens
-
-
-def _own_epochs(step: Step, *, answers: bool) -> float:
-    """How often the method goes over its examples where nobody says."""
-    if methods.find(step.method).backend == "peft":
-        from backends.peft import kinds  # torch comes with it, which the step needs anyway
-
-        return kinds.KINDS[step.method].epochs
-    return ANSWER_EPOCHS if answers else CLASSIFIER_EPOCHS

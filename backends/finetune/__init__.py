@@ -12,8 +12,6 @@ from backends.base import Backend
 from backends.training import ALIASES as TRAINING_ALIASES
 from backends.training import Training
 
-CLASSIFIER_EPOCHS, ANSWER_EPOCHS = 4.0, 3.0  # of a model's own weights, where nobody says
-
 
 class Tuning(Training, frozen=True, forbid_unknown_fields=True):
     """What every method that tunes a model can set."""

@@ -9,8 +9,6 @@ from transformers import AutoConfig
 
 from backends.base import Context, Data, Metric, Prediction, Step, StepResult
 from backends.finetune import (
-    ANSWER_EPOCHS,
-    CLASSIFIER_EPOCHS,
     Settings,
     classification,
     classifiers,
@@ -26,6 +24,8 @@ from backends.finetune import (
     tuned,
 )
 from knowledge.errors import UserError
+
+CLASSIFIER_EPOCHS, ANSWER_EPOCHS = 4.0, 3.0  # of a model's own weights, where nobody says
 
 
 def check(step: Step, settings: Settings, context: Context) -> None:
@@ -76,6 +76,13 @@ def _tuned(step: Step, settings: Settings, context: Context) -> StepResult:
     return classification.run_tuned(
         step, settings, context, how(settings), "model", classifiers.load
     )
+
+
+def passes(step: Step, settings: Settings, rows: int, *, answers: bool) -> float:
+    """How often a step goes over so many rows; a frozen encoder reads each once."""
+    if not answers and step.method == "head-ft" and settings.train == "head":
+        return 1.0
+    return tuned.passes(settings, ANSWER_EPOCHS if answers else CLASSIFIER_EPOCHS, rows)
 
 
 def predict(folder: Path, texts: Iterable[str]) -> Iterator[Prediction]:

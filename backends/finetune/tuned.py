@@ -16,10 +16,13 @@ from backends.base import Context
 from backends.finetune import Tuning, encoders
 from backends.finetune.examples import Examples, context_length, tokens
 from backends.finetune.tasks import CLASSIFY, MODELS
-from backends.training import fourbit, passes, silence, trainer
+from backends.training import fourbit, silence, trainer
 from backends.training.meter import Meter
 from backends.training.trainer import Lesson, Trained
 from knowledge.errors import UserError
+
+STEPS = 300  # optimizer steps at least, where the user does not say
+MOST_EPOCHS = 20.0
 
 
 class Base(NamedTuple):
@@ -167,14 +170,22 @@ def learn(
     return Learnt(model, start, trained, settled, counts)
 
 
+def passes(settings: Tuning, own: float, rows: int) -> float:
+    """Passes over so many rows: as the user says, or a method's own, and more over few.
+
+    What fails with few is mostly stopped too early (https://arxiv.org/abs/2006.05987, section 6).
+    """
+    batch = settings.micro_batch * settings.accumulation
+    return settings.epochs or max(own, min(MOST_EPOCHS, STEPS * batch / rows))
+
+
 def with_defaults(settings: Tuning, how: How, rows: int) -> Any:
     """The settings with the method's own rates and epochs where the user set none."""
-    batch = settings.micro_batch * settings.accumulation
     return msgspec.structs.replace(
         settings,
         learning_rate=settings.learning_rate or how.learning_rate,
         head_learning_rate=settings.head_learning_rate or how.head_learning_rate,
-        epochs=settings.epochs or passes(how.epochs, batch, rows),
+        epochs=passes(settings, how.epochs, rows),
         optimizer=settings.optimizer or how.optimizer,
     )
 

@@ -71,6 +71,11 @@ def run(step: Step, settings: Settings, context: Context) -> StepResult:
     return pushing.pushed(settings, context, found)
 
 
+def passes(step: Step, settings: Settings, rows: int, *, answers: bool) -> float:
+    """How often a step goes over so many rows, whatever it learns from them."""
+    return tuned.passes(settings, kinds.KINDS[step.method].epochs, rows)
+
+
 def predict(folder: Path, texts: Iterable[str]) -> Iterator[Prediction]:
     """The label of each text, what is found in it, or the answer to it, in order."""
     kind = adapters.task_of(folder / "adapter")

@@ -8,8 +8,6 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct
 
 Count = Annotated[int, Meta(ge=1)]
-STEPS = 300  # optimizer steps at least, where the user does not say
-MOST_EPOCHS = 20.0
 
 
 class Training(Struct, frozen=True, forbid_unknown_fields=True):
@@ -98,14 +96,6 @@ class Training(Struct, frozen=True, forbid_unknown_fields=True):
         | None
     ) = None
     seed: Annotated[int, Meta(ge=0, description="overrides the plan's seed")] | None = None
-
-
-def passes(own: float, batch: int, rows: int) -> float:
-    """Passes over the data where the user does not say: a method's own, more over few rows.
-
-    What fails with few is mostly stopped too early (https://arxiv.org/abs/2006.05987, section 6).
-    """
-    return max(own, min(MOST_EPOCHS, STEPS * batch / rows))
 
 
 ALIASES = {
