@@ -124,7 +124,7 @@ class Compiled(torch.nn.Module):
         for _ in range(self.callers):
             self._idle.put(compiled.create_infer_request())
         self._takes = {port.any_name for port in compiled.inputs}
-        # The binding's face to numpy is made by its first call, which needs Python's lock meanwhile:
+        # The binding's face to numpy is made by its first call, which needs Python's lock in it:
         # two threads that meet there wait for each other for ever. So one calls before them.
         first = self._idle.get()
         first.infer({name: np.ones((1, 1), dtype=np.int64) for name in self._takes})
