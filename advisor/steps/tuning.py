@@ -14,6 +14,7 @@ from advisor.recommendation.records import Ranked
 from advisor.steps import ANSWERS, ENCODER, LONGEST, TOKENS_PER_WORD, needed
 from advisor.steps.asking import prompter
 from advisor.steps.predicted import expected, seconds_of, short
+from backends import base
 from backends import data as reading
 from backends.base import Data, Predicted, Step
 from knowledge import hyperparameters, methods, models, prices
@@ -21,7 +22,6 @@ from knowledge.errors import UserError
 from knowledge.hyperparameters import Hyperparameters
 
 LABELS_A_STEP, ANSWERS_A_STEP = 32, 16  # where nothing is published for the method
-DROPOUT = 0.05  # of a low-rank adapter's input, the default of the peft backend
 
 
 def tuner(profile: Profile, option: Ranked, row: methods.Method) -> Step:
@@ -135,7 +135,7 @@ def _sizes(row: methods.Method) -> tuple[dict[str, Any], dict[str, Any]]:
             settings[size] = job[key] = int(row.defaults[size])
     if "rank" in row.defaults:
         settings["targets"] = job["lora_targets"] = "all-linear"
-        job["lora_dropout"] = DROPOUT
+        job["lora_dropout"] = base.load(row.id).settings().dropout  # type: ignore[attr-defined]
     return settings, job
 
 
