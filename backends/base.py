@@ -9,10 +9,11 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
+from backends.progress import Progress, Silence
 from knowledge import methods
 from knowledge.errors import UserError, unknown
 from knowledge.quantities import Range
@@ -127,6 +128,13 @@ class RunResult(msgspec.Struct, frozen=True, omit_defaults=True):
     finished: str
 
 
+class Pace(NamedTuple):
+    """How a tuning step goes over its rows: how often, and rows of a micro-batch."""
+
+    epochs: float
+    micro_batch: int
+
+
 class Prediction(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a finished run says to one text: a label, or an answer with its citations."""
 
@@ -169,35 +177,6 @@ class Service(Protocol):
         """The same as text, piece by piece as it comes."""
 
 
-class Progress(Protocol):
-    """Where long work reports; a bar on a terminal, nothing elsewhere."""
-
-    def start(self, label: str, total: int, unit: str) -> None:
-        """Begin a bar of `total` units, replacing the one before."""
-
-    def advance(self, done: int, **figures: float) -> None:
-        """`done` units are finished now (absolute), with figures to show beside the bar.
-
-        `seconds_left` among them is the time to the end, as whoever works foretells it.
-        """
-
-    def note(self, text: str) -> None:
-        """One line for people, kept above the bar."""
-
-
-class Silence:
-    """Progress for where nobody looks."""
-
-    def start(self, label: str, total: int, unit: str) -> None:
-        """Show nothing."""
-
-    def advance(self, done: int, **figures: float) -> None:
-        """Show nothing."""
-
-    def note(self, text: str) -> None:
-        """Show nothing."""
-
-
 class Interrupted(Exception):  # noqa: N818 (it is no error: the user asked for it)
     """The user stopped the run; what was done is saved. The text says how far it got."""
 
@@ -236,9 +215,8 @@ class Backend(msgspec.Struct, frozen=True):
     The module it names has functions `check(step, settings, context)`, `run(step, settings,
     context) -> StepResult`, `predict(folder, texts, **options) -> Iterator[Prediction]` and
     `evaluate(folder, data, **options) -> dict[str, Metric]`, and may have
-    `service(folder, **options) -> Service`; one that tunes has `passes(step, settings, rows, *,
-    answers) -> float`. `paths` are settings that may name a folder or FILE.py:FUNCTION beside the
-    plan.
+    `service(folder, **options) -> Service`; one that tunes has `pace(step, settings, row, count)
+    -> Pace`. `paths` are settings that may name a folder or FILE.py:FUNCTION beside the plan.
     """
 
     name: str
@@ -290,11 +268,11 @@ class Backend(msgspec.Struct, frozen=True):
         result: StepResult = import_module(self.module).run(step, self.settled(step), context)
         return result
 
-    def passes(self, step: Step, rows: int, *, answers: bool) -> float:
-        """How often a tuning step goes over so many rows; `answers`: it learns to answer."""
+    def pace(self, step: Step, row: Any, count: int) -> Pace:
+        """How a tuning step goes over so many rows (of `backends.data`) such as this one."""
         self.require()
-        behind = import_module(self.module)
-        return float(behind.passes(step, self.settled(step), rows, answers=answers))
+        found: Pace = import_module(self.module).pace(step, self.settled(step), row, count)
+        return found
 
     def predict(self, folder: Path, texts: Iterable[str], **options: Any) -> Iterator[Prediction]:
         """What the artefact in a finished step's folder says to each text, in order."""

@@ -22,6 +22,7 @@ from filelock import FileLock, Timeout
 
 from backends import base, plans
 from backends.base import Context, Interrupted, Plan, RunResult, Step, StepResult
+from backends.progress import Progress, Silence
 from knowledge.errors import UserError
 from knowledge.files import made_folder
 from knowledge.quantities import GIB, HOUR, Range
@@ -34,7 +35,7 @@ def run(
     folder: Path,
     *,
     resume: bool = False,
-    progress: base.Progress | None = None,
+    progress: Progress | None = None,
     step_done: Callable[[Step, StepResult], None] | None = None,
 ) -> RunResult:
     """Execute a plan's steps in order and write the run folder.
@@ -48,7 +49,7 @@ def run(
         Interrupted: the user stopped it; what was done is kept for `resume`.
     """
     _refuse_other_run(plan, folder, resume=resume)
-    contexts = _contexts(plan, folder, resume=resume, progress=progress or base.Silence())
+    contexts = _contexts(plan, folder, resume=resume, progress=progress or Silence())
     for step, context in zip(plan.steps, contexts, strict=True):
         base.load(step.method).check(step, context)
     made_folder(folder)
@@ -119,7 +120,7 @@ def _refuse_other_run(plan: Plan, folder: Path, *, resume: bool) -> None:
         raise UserError(f"{str(folder)!r} is not empty and holds no run; give another --out")
 
 
-def _contexts(plan: Plan, folder: Path, *, resume: bool, progress: base.Progress) -> list[Context]:
+def _contexts(plan: Plan, folder: Path, *, resume: bool, progress: Progress) -> list[Context]:
     folders = {step.name: step_folder(plan, step, folder) for step in plan.steps}
     contexts = []
     for number, step in enumerate(plan.steps):

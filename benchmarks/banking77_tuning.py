@@ -105,7 +105,8 @@ def step_of(way: str, folder: Path, epochs: float | None) -> Any:
 
 
 def foretold_gib(way: str, asked: argparse.Namespace) -> str:
-    """The peak memory that `advisor run` foretells of a way."""
+    """The peak memory that `advisor run` foretells of a way, where no run was before it."""
+    os.environ["ADVISOR_CALIBRATION"] = "off"
     from advisor.steps.foretold import foretold
     from backends.base import Plan
 

@@ -28,7 +28,8 @@ from transformers import (
 )
 
 from backends import weights
-from backends.base import Context, Progress, Silence
+from backends.base import Context
+from backends.progress import Progress, Silence
 from backends.training import Training, batches, silence, trainer
 from backends.training.meter import Meter
 from backends.training.trainer import Lesson

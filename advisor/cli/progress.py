@@ -31,7 +31,7 @@ class Left(TimeRemainingColumn):
 
 
 class Bar:
-    """A `backends.base.Progress` on a terminal; silent where stderr is no terminal."""
+    """A `backends.progress.Progress` on a terminal; silent where stderr is no terminal."""
 
     def __init__(self, console: Console) -> None:
         self._console = console

@@ -64,24 +64,22 @@ def _job(step: Step, plan: Plan) -> dict[str, Any] | None:
     settings = backend.settled(step)
     rows = reading.read(train, step.data.shape, step.data.columns).rows
     answers = not isinstance(rows[0], reading.Labelled | reading.Tagged)
-    part = settings.train if step.method == "head-ft" else ""
-    if part == "contrastive" or (part == "head" and not isinstance(rows[0], reading.Labelled)):
-        return None
     words = sorted(len(_read(one, answers=answers).split()) for one in rows)
     added = TEMPLATE if answers else 2
     length = settings.max_length or LONGEST * (4 if answers else 1)
     longest = min(length, round(words[-1] * TOKENS_PER_WORD) + added)
     examples = len(rows) * (1.0 if step.data.test else 1.0 - settings.test_share)
     examples *= 1.0 - (0.0 if step.data.validation else settings.validation_share or 0.0)
-    batch = settings.micro_batch * settings.accumulation
+    count = max(1, round(examples))
+    pace = backend.pace(step, rows[0], count)
     job = {
         "model": model,
         "method": "dora" if getattr(settings, "dora", False) else step.method,
         "seq_len": longest,
         "seq_len_is": "cap",
         "tokens_per_example": min(length, sum(words) / len(words) * TOKENS_PER_WORD + added),
-        "examples": max(1, round(examples)),
-        "micro_batch": settings.micro_batch,
+        "examples": count,
+        "micro_batch": pace.micro_batch,
         "gradient_accumulation": settings.accumulation,
         "optimizer": settings.optimizer,
         "checkpointing": "full" if settings.checkpointing else None,
@@ -94,11 +92,12 @@ def _job(step: Step, plan: Plan) -> dict[str, Any] | None:
         job |= {"classes": max(2, len({getattr(one, "label", "") for one in rows}))}
         if row.id in ("head-ft", "full-ft"):
             part = "all" if row.id == "full-ft" else settings.train
-            job |= {"method": "head-ft", "train": part}
+            job |= {"method": "head-ft", "train": "all" if part == "contrastive" else part}
             job |= {"last_k": settings.last_k} if part == "last-k" else {}
     if settings.max_steps is not None:
-        return job | {"epochs": settings.max_steps * batch / job["examples"]}
-    return job | {"epochs": backend.passes(step, job["examples"], answers=answers)}
+        batch = pace.micro_batch * settings.accumulation
+        return job | {"epochs": settings.max_steps * batch / count}
+    return job | {"epochs": pace.epochs}
 
 
 def _read(row: reading.Row, *, answers: bool) -> str:

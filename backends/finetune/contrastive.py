@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import msgspec
 import torch
 
-from backends.base import Context
+from backends.base import Context, Pace
 from backends.finetune import Tuning, frozen
 from backends.finetune.examples import Examples, tokens
 from backends.training import trainer
@@ -41,13 +41,11 @@ def learn(
     Raises:
         Interrupted, UserError: as `backends.training.trainer.train`.
     """
-    batch = max(LEAST, settings.micro_batch)
     settled: Tuning = msgspec.structs.replace(
         settings,
         learning_rate=settings.learning_rate or LEARNING_RATE,
-        epochs=settings.epochs or max(EPOCHS, STEPS * batch / len(found.train)),
-        micro_batch=batch,
         patience=None,
+        **pace(settings, len(found.train))._asdict(),
     )
     model, tokenizer, length = frozen.loaded(source, name, settled)
     ids, _ = tokens(tokenizer, (row.text for row in found.train), length)
@@ -63,6 +61,12 @@ def learn(
     model.requires_grad_(False).eval()
     head = frozen.headed(model, tokenizer, length, found, settled, context)
     return Learnt(head, trained, settled)
+
+
+def pace(settings: Tuning, rows: int) -> Pace:
+    """How so many rows are gone over."""
+    batch = max(LEAST, settings.micro_batch)
+    return Pace(settings.epochs or max(EPOCHS, STEPS * batch / rows), batch)
 
 
 def contrast(

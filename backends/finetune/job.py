@@ -7,11 +7,13 @@ from typing import Any
 import msgspec
 from transformers import AutoConfig
 
-from backends.base import Context, Data, Metric, Prediction, Step, StepResult
+from backends.base import Context, Data, Metric, Pace, Prediction, Step, StepResult
+from backends.data import Row
 from backends.finetune import (
     Settings,
     classification,
     classifiers,
+    contrastive,
     delivering,
     distilled,
     encoders,
@@ -78,11 +80,16 @@ def _tuned(step: Step, settings: Settings, context: Context) -> StepResult:
     )
 
 
-def passes(step: Step, settings: Settings, rows: int, *, answers: bool) -> float:
-    """How often a step goes over so many rows; a frozen encoder reads each once."""
-    if not answers and step.method == "head-ft" and settings.train == "head":
-        return 1.0
-    return tuned.passes(settings, ANSWER_EPOCHS if answers else CLASSIFIER_EPOCHS, rows)
+def pace(step: Step, settings: Settings, row: Row, count: int) -> Pace:
+    """How a step goes over so many rows; for a classifier's head a frozen encoder reads once."""
+    kind = tasks.taught(row)
+    part = _whole(step, settings).train
+    if kind == tasks.CLASSIFY and part == "contrastive":
+        return contrastive.pace(settings, count)
+    if kind == tasks.CLASSIFY and part == "head":
+        return Pace(1.0, settings.micro_batch)
+    own = ANSWER_EPOCHS if kind == tasks.ANSWER else CLASSIFIER_EPOCHS
+    return Pace(tuned.passes(settings, own, count), settings.micro_batch)
 
 
 def predict(folder: Path, texts: Iterable[str]) -> Iterator[Prediction]:

@@ -13,7 +13,7 @@ from transformers import (
 
 from backends import data, weights
 from backends.base import Step
-from backends.data import Labelled, Tagged
+from backends.data import Labelled, Row, Tagged
 from backends.training import silence
 from knowledge.errors import UserError
 
@@ -35,10 +35,14 @@ def kind(step: Step) -> str:
     if step.data.train is None:
         raise UserError(f"step {step.name!r} names no training file; set data: {{train: FILE}}")
     rows = data.read(step.data.train, step.data.shape, step.data.columns).rows
-    first = next(iter(rows), None)
-    if isinstance(first, Labelled):
+    return taught(next(iter(rows), None))
+
+
+def taught(row: Row | None) -> str:
+    """What a row teaches, as `kind`."""
+    if isinstance(row, Labelled):
         return CLASSIFY
-    return TAG if isinstance(first, Tagged) else ANSWER
+    return TAG if isinstance(row, Tagged) else ANSWER
 
 
 def answering(source: str, name: str) -> str:

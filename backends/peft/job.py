@@ -9,7 +9,8 @@ import torch
 from transformers import AutoConfig
 
 from backends import weights
-from backends.base import Context, Data, Metric, Prediction, Step, StepResult
+from backends.base import Context, Data, Metric, Pace, Prediction, Step, StepResult
+from backends.data import Row
 from backends.finetune import (
     classification,
     delivering,
@@ -71,9 +72,10 @@ def run(step: Step, settings: Settings, context: Context) -> StepResult:
     return pushing.pushed(settings, context, found)
 
 
-def passes(step: Step, settings: Settings, rows: int, *, answers: bool) -> float:
-    """How often a step goes over so many rows, whatever it learns from them."""
-    return tuned.passes(settings, kinds.KINDS[step.method].epochs, rows)
+def pace(step: Step, settings: Settings, row: Row, count: int) -> Pace:
+    """How a step goes over so many rows, whatever it learns from them."""
+    epochs = tuned.passes(settings, kinds.KINDS[step.method].epochs, count)
+    return Pace(epochs, settings.micro_batch)
 
 
 def predict(folder: Path, texts: Iterable[str]) -> Iterator[Prediction]:

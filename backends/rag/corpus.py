@@ -9,12 +9,13 @@ from typing import Literal
 import msgspec
 import numpy as np
 
-from backends.base import Context, Progress, Silence
+from backends.base import Context
 from backends.data import Document, Skipped
 from backends.data.documents import File, contents, files, nothing_in
 from backends.data.duplicates import Copies, Mark
 from backends.data.languages import language_of
 from backends.data.sensitive import sensitive
+from backends.progress import Progress, Silence
 from backends.rag.chunks import Chunk, TokenStarts, chunks
 from backends.rag.index import FOLDER, LEFT_OUT, Catalogue, Entry, Source
 from backends.rag.words import UNSPACED

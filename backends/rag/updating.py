@@ -12,7 +12,8 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from backends.base import Context, Progress, Silence
+from backends.base import Context
+from backends.progress import Progress, Silence
 from backends.rag import corpus as corpora
 from backends.rag import index as artefact
 from backends.rag import vectors

@@ -1,6 +1,7 @@
 """Estimates beside tuning steps that somebody wrote by hand."""
 
 import csv
+import json
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,27 @@ def test_few_examples_are_gone_over_more_often_as_the_training_does(train: str) 
     assert few and many and few.mid > 0.3 * many.mid
 
 
+def test_contrast_reads_its_own_batches_its_own_number_of_times(train: str) -> None:
+    drawn = only(step(train, "head-ft", train="contrastive"))
+    like = {"train": "all", "micro_batch": 64, "epochs": 8}
+    assert drawn == only(step(train, "head-ft", **like))
+    asked = {"micro_batch": 96, "epochs": 3}
+    assert only(step(train, "head-ft", train="contrastive", **asked)) == only(
+        step(train, "head-ft", train="all", **asked)
+    )
+
+
+def test_the_head_of_a_tagger_is_trained_where_that_of_a_classifier_is_fitted(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "tags.jsonl"
+    span = {"start": 8, "end": 14, "label": "thing"}
+    row = {"text": "where is parcel of mine, it is late", "spans": [span]}
+    path.write_text("".join(json.dumps(row) + "\n" for _ in range(3000)))
+    twice, thrice = (only(step(str(path), "head-ft", epochs=n)).seconds for n in (4, 6))
+    assert twice and thrice and thrice.mid == pytest.approx(1.5 * twice.mid, rel=0.02)
+
+
 def test_steps_count_where_epochs_do_not(train: str) -> None:
     half = only(step(train, max_steps=150)).seconds
     whole = only(step(train, max_steps=300)).seconds
@@ -90,7 +112,6 @@ def test_figures_of_a_step_that_was_edited_are_made_anew(train: str, tmp_path: P
         Step("a", "lora", "no/such-model", data=Data(train="missing.csv")),
         Step("a", "lora", MODEL, data=Data(train="missing.csv")),
         Step("a", "lora", MODEL, settings={"no_such": 1}),
-        Step("a", "head-ft", MODEL, settings={"train": "contrastive"}),
     ],
 )
 def test_what_cannot_be_told_stays_unknown(made: Step) -> None:

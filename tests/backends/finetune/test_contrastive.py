@@ -7,6 +7,7 @@ import torch
 from transformers import AutoTokenizer
 
 from backends.base import Context, Data, Interrupted, Step
+from backends.data import Labelled
 from backends.finetune import BACKEND, contrastive, encoders
 
 
@@ -45,7 +46,10 @@ def apart(folder: Path) -> float:
 def test_it_draws_classes_apart_and_then_tells_them(tmp_path: Path) -> None:
     torch.set_num_threads(1)
     (tmp_path / "run").mkdir()
-    result = BACKEND.run(step(tmp_path), Context(tmp_path / "run"))
+    asked = step(tmp_path)
+    result = BACKEND.run(asked, Context(tmp_path / "run"))
+    taken = BACKEND.pace(asked, Labelled("a text", "card", 1), result.counts["train"])
+    assert taken == (result.settings["epochs"], result.settings["micro_batch"]) == (64.0, 64)
     metrics = result.metrics
     assert metrics["accuracy"].value > metrics["baseline_majority_accuracy"].value + 0.5
     assert "gain_over_linear_head" in metrics

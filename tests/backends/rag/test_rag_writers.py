@@ -14,7 +14,8 @@ from tokenizers.pre_tokenizers import Split
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from backends import runner
-from backends.base import Context, Data, Interrupted, Plan, Silence, Step
+from backends.base import Context, Data, Interrupted, Plan, Step
+from backends.progress import Silence
 from backends.rag import BACKEND
 from knowledge.errors import UserError
 

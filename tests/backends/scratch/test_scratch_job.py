@@ -12,6 +12,7 @@ from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokeniz
 
 from backends import base, runner
 from backends.base import Data, Plan, RunResult, Step
+from backends.progress import Silence
 from backends.scratch import ALIASES, Settings, learning, preparation
 from backends.training import silence
 from knowledge import pretraining
@@ -143,7 +144,7 @@ def test_other_families_learn(data: Data, tmp_path: Path, family: str) -> None:
 def test_a_killed_plan_resumes_to_the_same_model(data: Data, tmp_path: Path) -> None:
     whole = run(tmp_path / "whole", scratch(data))
 
-    class Stop(base.Silence):
+    class Stop(Silence):
         def advance(self, done: int, **figures: float) -> None:
             if done == 20 and figures:
                 raise KeyboardInterrupt
