@@ -13,18 +13,24 @@ SOON = 1.0  # hours on the processor, below which nobody goes elsewhere for a ca
 
 
 class Device(NamedTuple):
-    """A card of the catalogue, or the processor (`cpu`), with the memory to use there [GiB]."""
+    """A card of the catalogue, or the processor (`cpu`), with the memory to use there [GiB].
+
+    `bf16`: it multiplies bf16 itself, in which case weights in fp32 are trained so (autocast).
+    """
 
     gpu: str
     gib: float
     cores: int | None = None
     owned: bool = True
+    bf16: bool = False
 
     def job(self) -> dict[str, Any]:
         """As keys of a job."""
         keys: dict[str, Any] = {"gpu": self.gpu, "n_gpus": 1, "owned": self.owned or None}
         if self.cores is not None:
             keys |= {"cpu_cores": self.cores}
+        if self.bf16:
+            keys |= {"autocast": True}
         return {key: value for key, value in keys.items() if value is not None}
 
 
@@ -33,8 +39,8 @@ def here() -> Device:
     machine = doctor.machine()
     card = next((card for card in machine.cards if card.id is not None), None)
     if card is not None and card.id is not None:
-        return Device(card.id, gpus.find(card.id).memory_gib)
-    return Device(CPU, FREE * machine.memory_gib, machine.cores)
+        return _card(card.id)
+    return Device(CPU, FREE * machine.memory_gib, machine.cores, bf16=machine.bf16)
 
 
 def device(job: dict[str, Any], hardware: str, *, owned: bool) -> Device:
@@ -48,7 +54,12 @@ def device(job: dict[str, Any], hardware: str, *, owned: bool) -> Device:
     own, card = here(), hardware.partition("x ")[2]
     if not card or card == own.gpu or _serves(job, own):
         return own
-    return Device(card, gpus.find(card).memory_gib, owned=owned)
+    return _card(card, owned=owned)
+
+
+def _card(name: str, *, owned: bool = True) -> Device:
+    row = gpus.find(name)
+    return Device(name, row.memory_gib, owned=owned, bf16=row.peak("bf16") is not None)
 
 
 def _serves(job: dict[str, Any], own: Device) -> bool:

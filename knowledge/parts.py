@@ -47,6 +47,8 @@ class Code(msgspec.Struct, frozen=True, kw_only=True):
     scaled_logits: bool = False
     inner_dropout: bool = False
     """Dropout between the two matrices of the MLP."""
+    holds_inner: bool = False
+    """What lies between the two matrices of the MLP lives until the norm after it (BERT)."""
     fused_read: Literal["apart", "views", "slices", "copies"] = "apart"
     """How queries, keys and values come from one product, where the library has one: as views
     with one gradient, as slices with a gradient each, as copies."""

@@ -57,7 +57,8 @@ def shape(w: Workload) -> Shape:
         weight=weight, compute=n.compute,
         caches_casts=first(w.split.weights) == 1 or weight <= n.compute,
         base=base, norms=base or w.method.trains == "norms", change=_change(w),
-        eager=w.attention == "eager" or _spelt_out(w), fused_norm=w.fused, fused_mlp=w.fused,
+        eager=w.attention == "eager", spelt_out=_spelt_out(w),
+        fused_norm=w.fused, fused_mlp=w.fused,
         repeats_kv=engine.repeats_kv, keeps_fused_qkv=engine.keeps_fused_qkv,
         quantised_input=engine.quantised_input_bytes if n.quantisation else 0.0,
         checkpointing=w.checkpointing,
@@ -121,7 +122,8 @@ def _change(w: Workload) -> Change | None:
     how = w.adapter
     tokens = ["batch_tokens" in term for term in how.saved_per_target]
     return Change(
-        how.acts, roles, w.numbers.added, w.adapter_dropout,
+        how.acts, roles, w.numbers.added,
+        w.numbers.compute if w.numbers.autocast else w.numbers.added, w.adapter_dropout,
         how.saves_target_input, how.saves_plain_input, how.saves_target_output, how.saves_change,
         by_token=any(tokens), by_target=not all(tokens),
     )  # fmt: skip

@@ -72,6 +72,9 @@ def _job(step: Step, plan: Plan) -> dict[str, Any] | None:
     examples *= 1.0 - (0.0 if step.data.validation else settings.validation_share or 0.0)
     count = max(1, round(examples))
     pace = backend.pace(step, rows[0], count)
+    where = here()
+    if settings.precision != "auto":
+        where = where._replace(bf16=settings.precision in ("bf16", True))
     job = {
         "model": model,
         "method": "dora" if getattr(settings, "dora", False) else step.method,
@@ -83,7 +86,7 @@ def _job(step: Step, plan: Plan) -> dict[str, Any] | None:
         "gradient_accumulation": settings.accumulation,
         "optimizer": settings.optimizer,
         "checkpointing": "full" if settings.checkpointing else None,
-        **here().job(),
+        **where.job(),
         **dict(_sizes(row, settings)),
     }
     if answers:

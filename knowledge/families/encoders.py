@@ -49,7 +49,7 @@ POST_NORM: dict[str, Any] = {
     "qkv_bias": True,
     "o_bias": True,
     "mlp_bias": True,
-    "code": Code(norm="kernel", narrow_loss=True),
+    "code": Code(norm="kernel", narrow_loss=True, holds_inner=True),
 }
 
 
@@ -79,7 +79,7 @@ def distilbert(k: Keys) -> Architecture:
     fields = body(k, "dim", "n_layers", "n_heads", "hidden_dim")
     return Architecture(
         **fields,
-        **POST_NORM,
+        **POST_NORM | {"code": Code(norm="kernel", narrow_loss=True)},
         **learned(k, fields["hidden"]),
         activation=k.word("activation", default="gelu"),
         dropout=k.share("dropout", default=0.1),
@@ -128,7 +128,7 @@ def mpnet(k: Keys) -> Architecture:
     fields = bertlike(k)
     places = learned(k, fields["hidden"], reserved=2)
     places["position_parameters"] += k.count("relative_attention_num_buckets") * fields["heads"]
-    code = Code(norm="kernel", attention="eager", biased=True, narrow_loss=True)
+    code = Code(norm="kernel", attention="eager", biased=True, narrow_loss=True, holds_inner=True)
     return Architecture(**{**fields, **places, "positions": "relative", "code": code}, pooler=True)
 
 
@@ -152,7 +152,11 @@ def deberta(k: Keys) -> Architecture:
         **{
             **fields,
             "code": Code(
-                norm="kernel", attention="disentangled", narrow_loss=True, returns_states=True
+                norm="kernel",
+                attention="disentangled",
+                narrow_loss=True,
+                returns_states=True,
+                holds_inner=True,
             ),
         },
         positions="disentangled",

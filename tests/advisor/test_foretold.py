@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from advisor import doctor
 from advisor.steps.foretold import foretold
 from backends import plans
 from backends.base import Data, Plan, Predicted, Step
@@ -121,3 +122,16 @@ def test_what_cannot_be_told_stays_unknown(made: Step) -> None:
 def test_seconds_of_a_toy_are_not_told(train: str) -> None:
     found = only(step(train, max_steps=2))
     assert found.seconds is None and found.memory_gib is not None
+
+
+def test_the_arithmetic_that_a_step_wishes_for_counts(
+    train: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = doctor.machine()
+    monkeypatch.setattr(doctor, "machine", lambda: replace(plain, bf16=True, cards=()))
+    found = {wish: only(step(train, precision=wish)) for wish in ("auto", "bf16", "fp32")}
+    assert found["auto"] == found["bf16"]
+    assert found["fp32"].seconds and found["bf16"].seconds
+    assert found["fp32"].seconds.mid > 2 * found["bf16"].seconds.mid
+    assert found["fp32"].memory_gib and found["bf16"].memory_gib
+    assert found["fp32"].memory_gib.mid > found["bf16"].memory_gib.mid

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from advisor import doctor, placing
 from advisor.doctor import Card, Machine
@@ -46,6 +47,13 @@ def test_what_would_take_days_goes_to_the_option_s_card(owned: bool) -> None:
     found = placing.device(LARGE, "1x RTX4090", owned=owned)
     assert found.gpu == "RTX4090" and 23 < found.gib <= 24
     assert found.job().get("owned", False) is owned
+
+
+def test_training_computes_in_bf16_where_the_device_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "machine", lambda: replace(machine(), bf16=True))
+    assert placing.here().job()["autocast"] is True
+    assert placing.device(LARGE, "1x RTX4090", owned=False).job()["autocast"] is True
+    assert "autocast" not in placing.device(LARGE, "1x V100-SXM2-32GB", owned=False).job()
 
 
 @pytest.mark.usefixtures("no_gpu")

@@ -110,7 +110,7 @@ def eager_attention(
     return layers.copied(g, out)
 
 
-def math_attention(g: Graph, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+def math_attention(g: Graph, q: Tensor, k: Tensor, v: Tensor, *, dropout: bool) -> Tensor:
     """Attention by plain mathematics in fp32.
 
     Source: aten::_scaled_dot_product_attention_math.
@@ -122,6 +122,8 @@ def math_attention(g: Graph, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     weights = g.op(Made("T*S*a", layers.FP32), [q, k], saves=[q, k])
     weights = g.op(weights.shape, [weights], passes=True)
     weights = layers.kept(g, weights)
+    if dropout:
+        weights = layers.dropped(g, weights)
     out = g.op(q.shape, [weights, v], saves=[weights, v])
     return layers.copied(g, layers.cast(g, out, width))
 

@@ -66,7 +66,9 @@ class Transformer:
             x = self.norm(g, layers.total(g, residual, x))
         residual = x
         x = self._fed(g, x)
-        return self.norm(g, layers.total(g, residual, x))
+        x = self.norm(g, layers.total(g, residual, x))
+        g.inner = None
+        return x
 
     def _after(self, g: Graph, x: Tensor) -> Tensor:
         residual = x
@@ -221,6 +223,8 @@ class Transformer:
     def _mixed(self, g: Graph, q: Tensor, k: Tensor, v: Tensor, *, cross: bool) -> Tensor:
         s = self.s
         kind = s.code.attention
+        if kind == "any" and s.spelt_out and not s.eager:
+            kind = "math"
         if kind == "any" and not s.eager:
             if s.repeats_kv and s.grouped:
                 k, v = layers.copied(g, k, q.symbol), layers.copied(g, v, q.symbol)
@@ -234,7 +238,7 @@ class Transformer:
             flash = mask is None and q.bytes < layers.FP32
             return layers.copied(g, out) if joined and flash else out
         if kind == "math":
-            return attention.math_attention(g, q, k, v)
+            return attention.math_attention(g, q, k, v, dropout=s.attention_dropout)
         if kind == "sinks":
             return attention.sink_attention(g, q, k, v)
         if kind == "wide":
@@ -279,6 +283,8 @@ class Transformer:
             )
         if s.code.inner_dropout and s.dropout:
             x = layers.dropped(g, x)
+        if s.code.holds_inner:
+            g.inner = x
         return self.linear(g, f"{prefix}down", x)
 
     def experts(self, g: Graph, x: Tensor) -> Tensor:

@@ -14,7 +14,8 @@ from advisor.estimates.tape.tensors import Made, Tensor
 class Change(NamedTuple):
     """A method's change, sizes apart; the fields are those of `knowledge.methods.Method`.
 
-    `added`: bytes of an added number. `drops`: adapters drop inputs, so that each keeps its own
+    `added`: bytes of an added number; `computed`: of one that its products are computed in, fewer
+    under autocast. `drops`: adapters drop inputs, so that each keeps its own
     copy and a mask. `keeps_plain`: an input kept as it comes, in the model's format. `by_token`,
     `by_target`: whether the method keeps numbers for each target and token, or for each target
     whatever the batch.
@@ -23,6 +24,7 @@ class Change(NamedTuple):
     acts: str
     roles: frozenset[str]
     added: float
+    computed: float
     drops: bool
     keeps_input: bool
     keeps_plain: bool
@@ -58,43 +60,67 @@ def read(g: Graph, c: Change, role: str, x: Tensor) -> Tensor:
 
 def _pair(g: Graph, c: Change, x: Tensor, out: str) -> Tensor:
     """Down to the rank and up again."""
-    x = layers.cast(g, x, c.added)
-    x = layers.dropped(g, x) if c.drops else x
-    down = [Made(f"r*{layers.inner(x)}", c.added)]
-    small = g.op(Made(f"{layers.rows(x)}*r", c.added), [x], saves=[x], parameters=down)
-    del x
-    up = [Made(f"r*{out}", c.added)]
-    return g.op(Made(f"{layers.rows(small)}*{out}", c.added), [small], saves=[small], parameters=up)
+    return _product(g, c, _product(g, c, x, "r"), out)
+
+
+def _dropped(g: Graph, c: Change, x: Tensor) -> Tensor:
+    return layers.dropped(g, x) if c.drops else x
+
+
+def _product(g: Graph, c: Change, x: Tensor, out: str, *, bias: bool = False) -> Tensor:
+    """By an added matrix."""
+    return layers.linear(
+        g, x, out, weight=c.added, compute=c.computed, trains=True, bias=bias,
+        name=f"added {len(g.cached)}",
+    )  # fmt: skip
 
 
 def _low_rank(g: Graph, c: Change, role: str, x: Tensor, y: Tensor, out: str) -> Tensor:
     """LoRA: lora.Linear.forward in PEFT; AdaLoRA keeps a scaled factor for each target."""
-    low = _pair(g, c, x, out)
+    width = y.bytes
+    wide = layers.cast(g, x, c.added)
+    low = _pair(g, c, _dropped(g, c, wide), out)
     if c.by_target and low.node is not None:
         low.node.saved.append(g.new(Made(f"K:{role}", c.added)).storage)
     scaled = layers.copied(g, low)
     del low
     y = layers.total(g, y, scaled)
-    del scaled
-    return layers.cast(g, y, x.bytes)
+    del scaled, wide
+    return layers.cast(g, y, width)
 
 
 def _magnitude(g: Graph, c: Change, x: Tensor, y: Tensor, out: str) -> Tensor:
     """DoRA: the base's output and the low-rank one are both scaled by trained magnitudes."""
-    low = _pair(g, c, x, out)
+    width = y.bytes
+    wide = _dropped(g, c, layers.cast(g, x, c.added))
+    low = _pair(g, c, wide, out)
     magnitude = [Made(out, c.added)]
-    first = g.op(Made(y.symbol, c.added), [y], saves=[y], parameters=magnitude)
-    second = layers.copied(g, g.op(low.shape, [low], saves=[low]))
+    base = _again(g, c, wide, y, out)
+    first = g.op(Made(y.symbol, c.added), [base], saves=[base], parameters=magnitude)
+    del base
+    second = layers.copied(g, g.op(Made(low.symbol, c.added), [low], saves=[low]))
     del low
     both = layers.total(g, first, second)
-    del first, second
+    del first, second, wide
     y = layers.total(g, y, both)
-    return layers.cast(g, y, x.bytes)
+    return layers.cast(g, y, width)
+
+
+def _again(g: Graph, c: Change, x: Tensor, y: Tensor, out: str) -> Tensor:
+    """The base's output for DoRA: of dropped inputs, or without its bias."""
+    if c.computed == c.added:
+        return layers.copied(g, y) if c.drops else y
+    if c.drops:
+        return layers.linear(
+            g, x, out, weight=c.added, compute=c.computed, trains=False, bias=False,
+            name=f"again {len(g.cached)}",
+        )  # fmt: skip
+    return layers.cast(g, y, c.added)
 
 
 def _kept(g: Graph, c: Change, role: str, x: Tensor, y: Tensor, out: str) -> Tensor:
     """A change known by what it keeps for the backward pass."""
-    width = x.bytes
+    width = y.bytes
     wide = layers.cast(g, x, c.added)
     kept = [*[wide] * c.keeps_input, *[x] * c.keeps_plain, *[y] * c.keeps_output]
     kept += [g.new(Made(f"{layers.rows(x)}*t:{role}", c.added))] * c.by_token
@@ -130,12 +156,10 @@ def sublayer(g: Graph, c: Change, x: Tensor, entered: Tensor, *, attention: bool
 def _bottleneck(g: Graph, c: Change, x: Tensor) -> Tensor:
     width = x.bytes
     wide = layers.cast(g, x, c.added)
-    grads = [Made("h*b", c.added), Made("b", c.added)]
-    inside = g.op(Made("T*b", c.added), [wide], saves=[wide], parameters=grads)
+    inside = _product(g, c, wide, "b", bias=True)
     del wide
     inside = layers.activated(g, inside, "relu")
-    grads = [Made("b*h", c.added), Made("h", c.added)]
-    out = g.op(Made("T*h", c.added), [inside], saves=[inside], parameters=grads)
+    out = _product(g, c, inside, "h", bias=True)
     del inside
     return layers.cast(g, out, width)
 

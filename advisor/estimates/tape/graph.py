@@ -56,6 +56,8 @@ class Graph:
         self.caches_casts = True
         self.scores: Tensor | None = None
         """Scores that the last block handed on."""
+        self.inner: Tensor | None = None
+        """What lies between the matrices of an MLP, where its caller holds it."""
         self.repeats = False
         """Parameters have been used before in this pass: their gradients are added to others."""
         self.accumulates = False

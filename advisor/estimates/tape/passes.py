@@ -30,7 +30,7 @@ class Stack(NamedTuple):
 
 def forms_scores(shape: Shape) -> bool:
     """Whether attention writes its scores out."""
-    return shape.eager or shape.code.attention != "any"
+    return shape.eager or shape.spelt_out or shape.code.attention != "any"
 
 
 @lru_cache(maxsize=4096)

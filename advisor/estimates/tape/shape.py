@@ -48,6 +48,8 @@ class Shape(NamedTuple):
     norms: bool
     change: Change | None
     eager: bool
+    spelt_out: bool
+    """The fused call has no kernel and is plain mathematics, in fp32."""
     fused_norm: bool
     fused_mlp: bool
     repeats_kv: bool

@@ -83,6 +83,16 @@ def test_a_processor_drops_out_by_noise_and_spells_attention_out(keys: dict[str,
     assert abs(error) <= 0.03
 
 
+@pytest.mark.parametrize("gpu", ["cpu", None])
+@pytest.mark.parametrize("keys", ON_CPU, ids=lambda keys: str(keys["method"]))
+def test_what_is_added_multiplies_in_bf16_under_autocast(
+    keys: dict[str, object], gpu: str | None
+) -> None:
+    error = off(model="all-minilm-l6-v2", gpu=gpu, micro_batch=64, seq_len=64,
+                **{"weights_dtype": "fp32", **keys, "autocast": True})  # fmt: skip
+    assert abs(error) <= (0.03 if gpu else 0.035)
+
+
 def test_dropping_an_adapters_inputs_is_counted_on_a_gpu_too() -> None:
     dropping = {"method": "lora", "lora_targets": "all-linear", "lora_dropout": 0.1}
     error = off(model=LLAMA, micro_batch=4, seq_len=512, **dropping)
