@@ -52,6 +52,12 @@ def local(model: str, artefacts: Mapping[str, Path] | None = None) -> str:
     return _hub_id(model)
 
 
+def refuse_unfinished(folder: Path) -> None:
+    """Refuse a folder that a step has not left a model in."""
+    if not (folder / "config.json").is_file():
+        raise UserError(f"{str(folder)!r} holds no model; has the step finished?")
+
+
 def refuse_pickles(folder: Path) -> None:
     """Weights are read from safetensors only: reading a pickle can run what a stranger wrote.
 

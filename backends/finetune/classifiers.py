@@ -19,7 +19,6 @@ from backends.data import Labelled
 from backends.finetune import encoders
 from backends.finetune.examples import tokens
 from backends.training import fourbit, precision, silence
-from knowledge.errors import UserError
 
 SUREST = 0.9
 ABSTAIN = "abstain.json"
@@ -120,8 +119,7 @@ def load(folder: Path) -> Classifier:
     Raises:
         UserError: there is none, or it cannot be loaded.
     """
-    if not (folder / "config.json").is_file():
-        raise UserError(f"{str(folder)!r} holds no model; has the step finished?")
+    weights.refuse_unfinished(folder)
     silence.quiet()
     with weights.loading(str(folder)):
         tokenizer = AutoTokenizer.from_pretrained(folder)

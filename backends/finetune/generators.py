@@ -199,8 +199,7 @@ def load(folder: Path) -> Generator:
     Raises:
         UserError: there is none, or it cannot be loaded.
     """
-    if not (folder / "config.json").is_file():
-        raise UserError(f"{str(folder)!r} holds no model; has the step finished?")
+    weights.refuse_unfinished(folder)
     silence.quiet()
     with weights.loading(str(folder)):
         tokenizer = AutoTokenizer.from_pretrained(folder)

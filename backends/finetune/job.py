@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 from transformers import AutoConfig
 
+from backends import weights
 from backends.base import Context, Data, Metric, Pace, Prediction, Step, StepResult
 from backends.data import Row
 from backends.finetune import (
@@ -158,8 +159,7 @@ def _refuse_contrast(settings: Settings) -> None:
 
 def _task(folder: Path) -> str:
     """What the model in a folder does, as `backends.finetune.tasks` names it."""
-    if not (folder / "config.json").is_file():
-        raise UserError(f"{str(folder)!r} holds no model; has the step finished?")
+    weights.refuse_unfinished(folder)
     if (folder / encoders.HEAD).is_dir():
         return tasks.CLASSIFY
     kinds = AutoConfig.from_pretrained(folder).architectures or [""]

@@ -19,7 +19,6 @@ from backends.data.tags import OUTSIDE, parted
 from backends.finetune.classifiers import AT_ONCE, labels_of
 from backends.training import batches, fourbit, precision, silence
 from backends.training.batches import IGNORED
-from knowledge.errors import UserError
 
 SCORED_AT_ONCE = 64
 
@@ -173,8 +172,7 @@ def load(folder: Path) -> Tagger:
     Raises:
         UserError: there is none, or it cannot be loaded.
     """
-    if not (folder / "config.json").is_file():
-        raise UserError(f"{str(folder)!r} holds no model; has the step finished?")
+    weights.refuse_unfinished(folder)
     silence.quiet()
     with weights.loading(str(folder)):
         tokenizer = AutoTokenizer.from_pretrained(folder)

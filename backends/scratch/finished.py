@@ -11,7 +11,6 @@ from backends.base import Metric
 from backends.scratch import Family, Settings, corpora, drawing, preparation, vocabulary
 from backends.scratch.measures import figures
 from backends.training import precision, silence
-from knowledge.errors import UserError
 
 FILLED = 20  # tokens that an encoder-decoder writes for each span
 
@@ -73,8 +72,7 @@ def load(folder: Path) -> Finished:
     Raises:
         UserError: there is none, or it cannot be loaded.
     """
-    if not (folder / "config.json").is_file():
-        raise UserError(f"{str(folder)!r} holds no model; has the step finished?")
+    weights.refuse_unfinished(folder)
     silence.quiet()
     family = preparation.family_of(str(folder), str(folder))
     with weights.loading(str(folder)):
