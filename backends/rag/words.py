@@ -4,10 +4,10 @@ Both, since endings matter less in headings and short questions than in names an
 ten sets of questions that no benchmark here reports on (benchmarks/RAG.md), as are all constants.
 
 Three things are not as BM25 has them. That a passage has a word at all counts beside how often it
-has it: `AT_ALL` of the word's rarity more, for stems (https://doi.org/10.1145/2063576.2063584 adds
-the same for another reason). Rare words count more than their rarity says, by its `EMPHASIS`th
-power. And a question's words count for less where they only make it a question
-(`backends.rag.question_words`).
+has it: `AT_ALL` of the word's rarity more, for stems alone (the same is added, for another reason,
+by https://doi.org/10.1145/2063576.2063584). Rare words count more than their rarity says, by its
+`EMPHASIS`th power. And a question's words count for less where they only make it a question
+(`backends.rag.question_words`). Where no endings are known words count as BM25 has them.
 
 A passage is taken to be as long as the longest of its section: what a cut left over at the end of
 a section is no short text, and BM25 would prefer it to the rest.
@@ -198,11 +198,13 @@ class WordIndex:
     def _weight(self, word: str) -> float:
         """What a word counts for: its rarity, and more for a rare one."""
         rarity = self._rarity(word)
-        return rarity * _emphasis(rarity, self._rarest)
+        plain = self.language == "none"
+        return rarity if plain else rarity * _emphasis(rarity, self._rarest)
 
     def _most(self, word: str) -> float:
         """The most that a passage can have of a word."""
-        return self._weight(word) * (1 if word.startswith(AS_IT_STANDS) else 1 + AT_ALL)
+        once = self.language == "none" or word.startswith(AS_IT_STANDS)
+        return self._weight(word) * (1 if once else 1 + AT_ALL)
 
     @cached_property
     def _rarities(self) -> NDArray[np.float64]:
@@ -281,7 +283,8 @@ def _counted(
     scorer = bm25s.BM25(k1=K1, b=B, method="lucene")
     # Nothing to count is counted as one passage without words: bm25s reads and writes that.
     scorer.index((rows or [[filler]], vocabulary), show_progress=False)
-    _weigh(scorer, vocabulary, len(rows))
+    if language != "none":
+        _weigh(scorer, vocabulary, len(rows))
     return WordIndex(scorer, language, Terms(ids, starts), sections)
 
 
