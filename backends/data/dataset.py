@@ -155,5 +155,9 @@ def _told(file: str, faults: dict[tuple[str, str], list[str]], total: int) -> st
     return (
         f"{file}: column {column!r} {what} in {len(places):,} of {total:,} rows "
         f"({', '.join(places[:PLACES_NAMED])}{more}); fill or remove them"
-        + (f"; {others:,} other rows have other faults" if others else "")
+        + (
+            f"; {others:,} other row{'s have' if others != 1 else ' has'} other faults"
+            if others
+            else ""
+        )
     )

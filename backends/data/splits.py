@@ -41,8 +41,8 @@ def split(
         apart = sum(map(len, strata.values()))
         alike = ", counting those of one text or group once" if apart < len(rows) else ""
         raise UserError(
-            f"cannot hold back {share:.0%} of {apart} rows{alike}: no row would be in it; "
-            f"give more rows, raise the share, or give a file of its own"
+            f"cannot hold back {share:.0%} of {apart} row{'s' if apart != 1 else ''}{alike}: "
+            "no row would be in it; give more rows, raise the share, or give a file of its own"
         )
     keep = [row for number, row in enumerate(rows) if number not in held]
     return keep, [rows[number] for number in sorted(held)]

@@ -162,10 +162,11 @@ def score(classifier: Classifier, where: Data) -> dict[str, Metric]:
     rows = labelled(where, path)
     unknown_rows = [row for row in rows if row.label not in set(classifier.labels)]
     if unknown_rows:
-        row = unknown_rows[0]
+        row, others = unknown_rows[0], len(unknown_rows) - 1
+        more = f" (nor those of {others} other row{'s' if others != 1 else ''})" if others else ""
         raise UserError(
-            f"{Path(path).name}, line {row.line}: the model has no label {row.label!r} "
-            f"(nor those of {len(unknown_rows) - 1} other rows); it knows {len(classifier.labels)}"
+            f"{Path(path).name}, line {row.line}: the model has no label {row.label!r}{more}; "
+            f"it knows {len(classifier.labels)}"
         )
     return classifier.metrics(rows)[0]
 

@@ -115,8 +115,8 @@ def _classes(rows: Sequence[Labelled], path: str) -> tuple[str, ...]:
     classes = tuple(sorted({row.label for row in rows}))
     if len(classes) < 2:
         raise UserError(
-            f"{Path(path).name} has one class only, {classes[0]!r}, in {len(rows):,} rows; "
-            "a classifier needs at least two"
+            f"{Path(path).name} has one class only, {classes[0]!r}, in {len(rows):,} "
+            f"row{'s' if len(rows) != 1 else ''}; a classifier needs at least two"
         )
     return classes
 

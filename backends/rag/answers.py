@@ -18,8 +18,9 @@ from backends.rag.sentences import sentences
 PASSAGES_READ = 3
 PASSAGES_KEPT = 20_000  # whose sentences' vectors are kept
 # What each rank takes off a sentence's support: the better passage is more likely the right one.
-# On English XQuAD the best sentence holds the answer in 0.80 of questions, by cosine alone in 0.73.
-RANK_COST = 0.02
+# On English XQuAD the best sentence holds the answer in 0.80 of questions, by cosine alone in 0.73;
+# the best one of the best passage in 0.79.
+RANK_COST = 0.03
 
 
 class _Sentence(msgspec.Struct, frozen=True):
@@ -67,7 +68,11 @@ class Reader:
         sentences: int,
         abstain_below: float,
     ) -> Prediction:
-        """The sentences of the best passages nearest to a question, and all passages cited.
+        """The sentences nearest to a question of one of the best passages, and all passages cited.
+
+        The nearest sentence says which passage. Two sentences of it hold the answer in 0.90 of
+        English XQuAD's questions, as two from wherever they stand do, but 0.97 of the passages
+        taken from are right ones instead of 0.75.
 
         No answer when no passage found supports the question as much as `abstain_below`; the
         passages are cited all the same, so that people can look for themselves.
@@ -98,7 +103,7 @@ class Reader:
     def _said(
         self, question: str, asked: NDArray[np.float32], hits: Sequence[Hit], wanted: int
     ) -> list[tuple[int, str]]:
-        """The sentences taken, each with the place of its passage among the hits."""
+        """The sentences taken, all of one passage, each with its place among the hits."""
         read = [hit.passage for hit in hits[:PASSAGES_READ]]
         self.prepare(read)
         held = self._sentences
@@ -110,8 +115,9 @@ class Reader:
                 scored.append((speaks - RANK_COST * rank, rank, one))
         best: list[tuple[int, int, str]] = []
         for _, rank, sentence in sorted(scored, key=lambda one: -one[0]):
-            # Neighbouring passages overlap: the same sentence may come twice.
-            if len(best) < wanted and sentence.text not in [said for _, _, said in best]:
+            told = [said for _, _, said in best]
+            mine = not best or rank == best[0][0]
+            if mine and len(best) < wanted and sentence.text not in told:
                 best.append((rank, sentence.start, sentence.text))
         return [(rank, text) for rank, _, text in sorted(best)]
 

@@ -28,7 +28,7 @@ from backends.rag.vectors import Kind, Search
 from backends.rag.words import Forms, WordIndex
 from knowledge.errors import UserError
 
-VERSION = 4
+VERSION = 5
 FOLDER = "index"
 MANIFEST = "index.json"
 LEFT_OUT = "not_indexed.txt"  # for people; `sources.json` of each version has it too

@@ -146,6 +146,10 @@ def _told(file: str, faults: Mapping[str, list[str]]) -> str:
     more = f" and {len(places) - PLACES_NAMED:,} more" if len(places) > PLACES_NAMED else ""
     return (
         f"{file}: {', '.join(places[:PLACES_NAMED])}{more}: {what}"
-        + (f"; {others:,} other rows have other faults" if others else "")
+        + (
+            f"; {others:,} other row{'s have' if others != 1 else ' has'} other faults"
+            if others
+            else ""
+        )
         + "; mend or remove them"
     )

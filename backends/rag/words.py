@@ -1,7 +1,13 @@
 """BM25 over the words of passages, each as it stands and with its ending stripped.
 
 Both, since endings matter less in headings and short questions than in names and terms. Chosen by
-ten sets of questions that no benchmark here reports on (benchmarks/RAG.md), as are K1 and B.
+ten sets of questions that no benchmark here reports on (benchmarks/RAG.md), as are all constants.
+
+Three things are not as BM25 has them. That a passage has a word at all counts beside how often it
+has it: `AT_ALL` of the word's rarity more, for stems alone (the same is added, for another reason,
+by https://doi.org/10.1145/2063576.2063584). Rare words count more than their rarity says, by its
+`EMPHASIS`th power. And a question's words count for less where they only make it a question
+(`backends.rag.question_words`). Where no endings are known words count as BM25 has them.
 
 A passage is taken to be as long as the longest of its section: what a cut left over at the end of
 a section is no short text, and BM25 would prefer it to the rest.
@@ -20,12 +26,15 @@ import numpy as np
 import Stemmer
 from numpy.typing import NDArray
 
+from backends.rag.question_words import weights_of
 from backends.rag.sections import joined
 from knowledge.errors import unknown
 
 Forms = Literal["both", "stems"]
 FORMS: tuple[Forms, ...] = ("both", "stems")
 K1, B = 1.2, 0.8
+AT_ALL = 1.0
+EMPHASIS = 0.5
 FILLER = ""  # a word that no question asks for
 AS_IT_STANDS = "="  # begins a word that keeps its ending
 # Chinese and Japanese set no spaces between words: two characters stand for one.
@@ -107,21 +116,27 @@ class WordIndex:
         On this scale a passage that shares a question's small change only stays near 0, even
         where it is the best there is; BM25's own scale differs from question to question.
         """
-        asked = terms(question, self.language, forms)
-        known = [word for word in asked if word in self._vocabulary]
-        if not known or not self.passages:
-            return np.zeros(self.passages, dtype=np.float32)
-        scores = np.asarray(self.scorer.get_scores(known), dtype=np.float32)
-        return scores / np.float32(sum(self._rarity(word) for word in asked))
+        found = np.zeros(self.passages, dtype=np.float32)
+        most = 0.0
+        for weight, asked in self._by_weight(question, forms).items():
+            known = [word for word in asked if word in self._vocabulary]
+            if known and self.passages:
+                found += np.float32(weight) * self.scorer.get_scores(known)
+            most += weight * sum(self._most(word) for word in asked)
+        return found / np.float32(most) if most else found
 
     def pairs(self, question: str, passages: NDArray[np.int64]) -> NDArray[np.float32]:
         """Of some passages, the share of a question's neighbouring words that are so there too.
 
-        Rare words count more; 0 to 1. Endings do not matter.
+        Rare words count more, words that make the question one less; 0 to 1. Endings do not matter.
         """
         found = np.zeros(len(passages), dtype=np.float32)
         asked = words(question, self.language)
-        weights = {pair: sum(map(self._rarity, pair)) for pair in pairwise(asked)}
+        slight = weights_of(words(question, "none"), self.language)
+        counts = [by * self._weight(word) for by, word in zip(slight, asked, strict=True)]
+        weights = {
+            pair: sum(both) for pair, both in zip(pairwise(asked), pairwise(counts), strict=True)
+        }
         size = len(self._vocabulary)
         codes = {
             self._vocabulary[a] * size + self._vocabulary[b]: weight
@@ -133,11 +148,11 @@ class WordIndex:
         # Their words one after the other, every other term where each word has two.
         step = 1 if self.language == "none" else 2
         begins = self.terms.starts[passages]
-        counts = (self.terms.starts[passages + 1] - begins + step - 1) // step
-        ends = np.cumsum(counts)
-        places = np.repeat(begins - step * (ends - counts), counts) + step * np.arange(ends[-1])
+        sizes = (self.terms.starts[passages + 1] - begins + step - 1) // step
+        ends = np.cumsum(sizes)
+        places = np.repeat(begins - step * (ends - sizes), sizes) + step * np.arange(ends[-1])
         held = np.asarray(self.terms.ids)[places].astype(np.int64)
-        owners = np.repeat(np.arange(len(passages)), counts)
+        owners = np.repeat(np.arange(len(passages)), sizes)
         known = np.asarray(sorted(codes))
         at = np.flatnonzero(np.isin(held[:-1], known // size) & (owners[:-1] == owners[1:]))
         seen = held[at] * size + held[at + 1]
@@ -170,16 +185,35 @@ class WordIndex:
         column = self._vocabulary.get(word)
         return self._rarest if column is None else float(self._rarities[column])
 
+    def _by_weight(self, question: str, forms: Forms) -> dict[float, list[str]]:
+        """The terms of a question by what they count for."""
+        asked = terms(question, self.language, forms)
+        slight = weights_of(words(question, "none"), self.language)
+        each = len(asked) // max(len(slight), 1)  # terms of a word
+        found: dict[float, list[str]] = {}
+        for at, word in enumerate(asked):
+            found.setdefault(slight[at // each], []).append(word)
+        return found
+
+    def _weight(self, word: str) -> float:
+        """What a word counts for: its rarity, and more for a rare one."""
+        rarity = self._rarity(word)
+        plain = self.language == "none"
+        return rarity if plain else rarity * _emphasis(rarity, self._rarest)
+
+    def _most(self, word: str) -> float:
+        """The most that a passage can have of a word."""
+        once = self.language == "none" or word.startswith(AS_IT_STANDS)
+        return self._weight(word) * (1 if once else 1 + AT_ALL)
+
     @cached_property
     def _rarities(self) -> NDArray[np.float64]:
         """For each word of the vocabulary."""
-        holding = np.diff(np.asarray(self.scorer.scores["indptr"]))
-        return np.log(1 + (self.passages - holding + 0.5) / (holding + 0.5))
+        return _rarities(self.scorer, self.passages)
 
     @cached_property
     def _rarest(self) -> float:
-        """Of a word that no passage has."""
-        return log(1 + (self.passages + 0.5) / 0.5)
+        return _rarest(self.passages)
 
     def save(self, folder: Path) -> None:
         """Write the counts; bm25s reads them too."""
@@ -249,7 +283,36 @@ def _counted(
     scorer = bm25s.BM25(k1=K1, b=B, method="lucene")
     # Nothing to count is counted as one passage without words: bm25s reads and writes that.
     scorer.index((rows or [[filler]], vocabulary), show_progress=False)
+    if language != "none":
+        _weigh(scorer, vocabulary, len(rows))
     return WordIndex(scorer, language, Terms(ids, starts), sections)
+
+
+def _weigh(scorer: Any, vocabulary: Mapping[str, int], passages: int) -> None:
+    """Add to BM25's scores of words in passages what it has not (see above)."""
+    rarities = np.maximum(_rarities(scorer, passages), 0)  # without passages they mean nothing
+    stems = np.zeros(len(rarities))
+    stems[[at for word, at in vocabulary.items() if not word.startswith(AS_IT_STANDS)]] = 1
+    holding = np.diff(np.asarray(scorer.scores["indptr"]))
+    more = np.repeat(AT_ALL * stems * rarities, holding)
+    by = np.repeat(_emphasis(rarities, _rarest(passages)), holding)
+    scorer.scores["data"] = ((scorer.scores["data"] + more) * by).astype(np.float32)
+
+
+def _rarities(scorer: Any, passages: int) -> NDArray[np.float64]:
+    """The inverse document frequency of each word, as BM25 has it."""
+    holding = np.diff(np.asarray(scorer.scores["indptr"]))
+    return np.log(1 + (passages - holding + 0.5) / (holding + 0.5))
+
+
+def _rarest(passages: int) -> float:
+    """The inverse document frequency of a word that no passage has."""
+    return log(1 + (passages + 0.5) / 0.5)
+
+
+def _emphasis(rarity: Any, rarest: float) -> Any:
+    """What a word's rarity, or each of several, is multiplied by."""
+    return (rarity / rarest) ** EMPHASIS
 
 
 def covered(weights: Mapping[str, float], held: Container[str]) -> float:

@@ -150,6 +150,8 @@ def test_a_label_with_one_text_stays() -> None:
 def test_a_split_that_holds_nothing_back_is_refused() -> None:
     with pytest.raises(UserError, match="no row would be in it"):
         split([Text("a", 1), Text("b", 2)], 0.1)
+    with pytest.raises(UserError, match=r"of 1 row: no row would"):
+        split([Text("a", 1)], 0.1)
     with pytest.raises(UserError, match="between 0 and 1"):
         split([Text("a", 1)], 1.0)
 

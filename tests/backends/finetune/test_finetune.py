@@ -209,6 +209,8 @@ def test_bad_input_is_one_line_and_writes_nothing(place: Path, tmp_path: Path) -
     (tmp_path / "empty.csv").write_bytes(b"")
     refused(place, tmp_path, Data(), "names no training file")
     refused(place, tmp_path, Data(train=one), "one class only, 'card'")
+    lone = tiny_bert.csv_file(tmp_path / "lone.csv", [("a text", "card")])
+    refused(place, tmp_path, Data(train=lone), "'card', in 1 row; a classifier")
     refused(place, tmp_path, Data(train=gaps), "'label'.*row 6")
     refused(place, tmp_path, Data(train=train, test=new), "line 32 of new.csv.*'lone'.*'loan'")
     refused(place, tmp_path, Data(train=str(tmp_path / "latin.csv")), "latin.csv")

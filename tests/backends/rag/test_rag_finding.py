@@ -114,6 +114,20 @@ def test_a_cross_encoder_on_disk_takes_part(tmp_path: Path, handbook: Path, tiny
     assert hits[0]["score"] == pytest.approx(expected, abs=1e-3)
 
 
+def test_an_answers_sentences_are_of_one_passage(tmp_path: Path, tiny: str) -> None:
+    corpus = tmp_path / "corpus"
+    corpus.mkdir()
+    (corpus / "keys.txt").write_text("The red key to the cellar is lost. Lamps burn.")
+    (corpus / "cellar.txt").write_text("Coal burns. The red key to the cellar hangs here.")
+    run = tmp_path / "run"
+    run.mkdir()
+    BACKEND.run(Step("a", "rag", model=tiny, data=Data(corpus=str(corpus))), Context(folder=run))
+    (said,) = BACKEND.predict(run, ["Where is the red key to the cellar?"], abstain_below=0)
+    assert len(said.citations) == 2
+    (used,) = (one for one in said.citations if one["used"])
+    assert said.answer == used["passage"]
+
+
 def test_filters_work_through_the_whole(tmp_path: Path, handbook: Path, tiny: str) -> None:
     step = Step(
         "a",

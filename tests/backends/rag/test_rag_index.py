@@ -133,5 +133,5 @@ def test_files_that_do_not_belong_together_are_refused(tmp_path: Path) -> None:
 def test_another_layout_is_refused(tmp_path: Path) -> None:
     held, said = made("one")
     index.publish(held, msgspec.structs.replace(said, version=1), tmp_path)
-    with pytest.raises(UserError, match="has layout 1, this program reads 4; build it again"):
+    with pytest.raises(UserError, match="has layout 1, this program reads 5; build it again"):
         index.load(tmp_path)

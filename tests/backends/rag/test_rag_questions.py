@@ -96,5 +96,7 @@ def test_a_faulty_row_is_named(asked: Asked, row: dict[str, object], message: st
 
 def test_many_faults_are_told_in_one_line(asked: Asked) -> None:
     bad = [{"question": "a", "document": "gone"}] * 8
-    with pytest.raises(UserError, match=r"row 1, row 2, .* and 3 more: .*; 1 other rows"):
+    with pytest.raises(
+        UserError, match=r"row 1, row 2, .* and 3 more: .*; 1 other row has other faults"
+    ):
         read_rows(asked(*bad, {"question": "x"}))

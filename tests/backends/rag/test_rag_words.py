@@ -61,6 +61,60 @@ def test_pairs_are_neighbours_in_the_question_and_in_the_passage(language: str) 
     assert index.pairs("open every", np.zeros(0, dtype=np.int64)).tolist() == []
 
 
+@pytest.mark.parametrize(
+    ("language", "at_all", "power"), [("english", words.AT_ALL, words.EMPHASIS), ("none", 0, 0)]
+)
+def test_a_words_share_is_bm25s_and_more_where_endings_are_known(
+    language: str, at_all: float, power: float
+) -> None:
+    texts = ["key key door", "door wall roof", "wall"]
+    index = words.build(texts, language)
+
+    def plain(word: str, text: str) -> float:
+        often, length = text.split().count(word), len(text.split())
+        # Lengths count every term: two a word where each has a stem.
+        saturated = often / (often + words.K1 * (1 - words.B + words.B * length / (7 / 3)))
+        return index.rarity(word) * (saturated + at_all * (often > 0))
+
+    emphasis = {word: index.rarity(word) ** power for word in ("key", "door", "zebra")}
+    most = sum(index.rarity(word) * (1 + at_all) * more for word, more in emphasis.items())
+    found = index.shares("key door zebra", "stems").tolist()
+    for text, share in zip(texts, found, strict=True):
+        here = sum(plain(word, text) * emphasis[word] for word in ("key", "door"))
+        assert share == pytest.approx(here / most, rel=1e-5)
+    (alone,), (both,), (other,) = (
+        words.build(["returned keys"], "english").shares(word, forms).tolist()
+        for word, forms in (("keys", "stems"), ("keys", "both"), ("key", "both"))
+    )
+    assert other < both < alone
+
+
+@pytest.mark.parametrize(
+    ("language", "question", "bare"),
+    [
+        ("english", "How do you open the door?", "open the door"),
+        ("german", "Wie öffnet man die Tür?", "öffnet man die Tür"),
+        ("spanish", "¿Cómo se abre la puerta?", "se abre la puerta"),
+    ],
+)
+def test_words_that_make_a_question_count_for_little(
+    language: str, question: str, bare: str
+) -> None:
+    texts = [bare, question, bare.split()[0], "..."]
+    index = words.build(texts, language)
+    whole, asked, part, _ = index.shares(question).tolist()
+    assert 0 < part < whole < asked
+    # Not having the question's own words costs a passage less than not having the others.
+    slight = words.weights_of(words.words(question, "none"), language)
+    assert min(slight) == 0.3 and 1 in slight
+    assert whole > 0.6 * asked
+    plain = words.build(texts, "none")
+    assert plain.shares(question)[0] < whole
+    every = np.arange(2)
+    (held, full), (counted, _) = (one.pairs(question, every).tolist() for one in (index, plain))
+    assert counted < held < full == pytest.approx(1)
+
+
 def test_stems_alone_are_one_of_the_ways_to_count() -> None:
     index = words.build(["the key returned", "the keys returned"], "english")
     assert index.shares("keys", "stems")[0] == index.shares("keys", "stems")[1] > 0
