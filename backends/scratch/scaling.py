@@ -18,8 +18,8 @@ from knowledge.errors import UserError
 SHARES = (0.05, 0.1, 0.2)
 EXPONENTS = np.geomspace(0.05, 1.2, 80)
 USUAL, SPREAD = math.log(0.26), 0.5
-"""Log of the exponent, as a normal: of nine texts (docs/scratch.md). Published ones are 0.28 to 0.37
-for large data (https://arxiv.org/abs/2203.15556, https://arxiv.org/abs/2404.10102)."""
+"""Log of the exponent, as a normal: of nine texts (docs/scratch.md). Published ones are 0.28 to
+0.37 for large data (https://arxiv.org/abs/2203.15556, https://arxiv.org/abs/2404.10102)."""
 NOISE = 0.003  # relative, between short runs that differ by their seed (docs/scratch.md)
 FIRM, LOOSER = 0.002, 1.7
 """How far a run of a fifth may lie off the law, relative, and the power by which shorter ones may
