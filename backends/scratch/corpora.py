@@ -165,7 +165,7 @@ def _tried(found: Iterator[str]) -> Iterator[str]:
 
 
 def corpus(
-    found: Texts, tokenizer: Any, folder: Path, names: tuple[str, str], anew: bool
+    found: Texts, tokenizer: Any, folder: Path, names: tuple[str, str], anew: bool, context: Context
 ) -> Corpus:
     """The shards of texts, written below a folder, or those that a stopped run wrote there."""
     train, held = (folder / name for name in names)
@@ -175,8 +175,8 @@ def corpus(
         folder.mkdir(parents=True, exist_ok=True)
         size.write_text(str(sum(len(text.encode()) for text in found.held())))
     elif anew or not size.is_file() or _damaged(train) or _damaged(held):
-        _write(found.train(), tokenizer, train, "the text to learn from")
-        _write(found.held(), tokenizer, held, "the held-out text")
+        _write(found.train, tokenizer, train, "the text to learn from", context)
+        _write(found.held, tokenizer, held, "the held-out text", context)
         size.write_text(str(sum(len(text.encode()) for text in found.held())))
     return Corpus(open_shards(train), open_shards(held), int(size.read_text()))
 
@@ -190,10 +190,18 @@ def _damaged(folder: Path) -> bool:
     return False
 
 
-def _write(found: Iterator[str], tokenizer: Any, folder: Path, what: str) -> None:
+def _write(
+    found: Callable[[], Iterator[str]], tokenizer: Any, folder: Path, what: str, context: Context
+) -> None:
+    def watch(done: int) -> None:
+        context.progress.advance(done)
+        context.check_stop("while the text was cut into tokens; --resume begins that again")
+
+    context.progress.start(what, sum(map(len, found())), "characters")
     end = tokenizer.eos_token_id if tokenizer.eos_token_id is not None else tokenizer.sep_token_id
     try:
-        write_shards(vocabulary.encoded(tokenizer, found), folder, len(tokenizer), int(end))
+        tokens = vocabulary.encoded(tokenizer, found(), watch)
+        write_shards(tokens, folder, len(tokenizer), int(end))
     except UserError as error:
         if "no tokens" not in str(error):
             raise

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import torch
 
 from backends import weights
-from backends.base import Metric
+from backends.base import Context, Metric
 from backends.scratch import Family, Settings, corpora, drawing, preparation, vocabulary
 from backends.scratch.measures import figures
 from backends.training import precision, silence
@@ -44,7 +44,8 @@ class Finished(NamedTuple):
         reader = preparation.reader(settings, self.tokenizer, length, seed=0)
         found = corpora.Texts(lambda: corpora.texts(path), lambda: corpora.texts(path))
         with tempfile.TemporaryDirectory() as folder:
-            whole = corpora.corpus(found, self.tokenizer, Path(folder), ("a", "b"), anew=True)
+            here = Context(Path(folder))
+            whole = corpora.corpus(found, self.tokenizer, here.folder, ("a", "b"), True, here)
             return figures(reader, self.model, whole, self.family == "llama")
 
     def _spans(self, text: str) -> str:

@@ -97,11 +97,11 @@ def prepared(step: Step, settings: Settings, context: Context) -> Prepared:
     base_tokens = None if source is None else vocabulary.kept(source)
     tokenizer = _tokenizer(settings, base_tokens, domain, context)
     anew = not context.resume
-    held = corpora.corpus(domain, tokenizer, folder, (corpora.TRAIN, corpora.HELD), anew)
+    held = corpora.corpus(domain, tokenizer, folder, (corpora.TRAIN, corpora.HELD), anew, context)
     beside = None
     if general is not None:
         names = corpora.GENERAL, corpora.GENERAL_HELD
-        beside = corpora.corpus(general, tokenizer, folder, names, anew)
+        beside = corpora.corpus(general, tokenizer, folder, names, anew, context)
     notes: list[str] = []
     model, new = _model(settings, source, step, base_tokens, tokenizer, context)
     length = _context(settings, model, tokenizer)

@@ -1,10 +1,13 @@
 """What a tokenizer makes of texts: tokens, how many of them, and whether the text comes back."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
+from backends.scratch.vocabulary.pieces import cuts, pieces
 from knowledge.errors import UserError
+
+Item = TypeVar("Item")
 
 BATCH = 2**20  # characters encoded at once: enough to keep every core busy
 
@@ -32,15 +35,29 @@ class Fertility(NamedTuple):
         return self.bytes / self.tokens if self.tokens else None
 
 
-def encoded(tokenizer: Any, texts: Iterable[str]) -> Iterator[list[int]]:
+def encoded(
+    tokenizer: Any, texts: Iterable[str], watch: Callable[[int], None] = lambda _: None
+) -> Iterator[list[int]]:
     """The token ids of each text in order, without special tokens.
 
     The name of a special token inside a text is text: it cannot end a document.
+
+    Args:
+        watch: told every now and then how many characters are done.
     """
     with _plain(tokenizer) as backend:
-        for batch in _batches(texts):
-            for found in backend.encode_batch(batch, add_special_tokens=False):
-                yield found.ids
+        ids: list[int] = []
+        done = 0
+        parts = pieces(texts, cuts(tokenizer))
+        for batch in _batches(parts, lambda piece: len(piece.text)):
+            found = backend.encode_batch([each.text for each in batch], add_special_tokens=False)
+            for piece, tokens in zip(batch, found, strict=True):
+                ids += tokens.ids
+                if piece.last:
+                    yield ids
+                    ids = []
+            done += sum(len(each.text) for each in batch)
+            watch(done)
 
 
 def fertility(tokenizer: Any, texts: Iterable[str]) -> Fertility:
@@ -48,7 +65,7 @@ def fertility(tokenizer: Any, texts: Iterable[str]) -> Fertility:
     tokens = words = size = lost = 0
     nothing = tokenizer.unk_token_id
     with _plain(tokenizer) as backend:
-        for batch in _batches(texts):
+        for batch in _batches(texts, len):
             for text, found in zip(
                 batch, backend.encode_batch(batch, add_special_tokens=False), strict=True
             ):
@@ -67,7 +84,7 @@ def check_round_trip(tokenizer: Any, texts: Iterable[str]) -> None:
     """
     with _plain(tokenizer) as backend:
         number = 0
-        for batch in _batches(texts):
+        for batch in _batches(texts, len):
             for text, found in zip(
                 batch, backend.encode_batch(batch, add_special_tokens=False), strict=True
             ):
@@ -86,12 +103,12 @@ def _difference(text: str, back: str) -> str:
     )
 
 
-def _batches(texts: Iterable[str]) -> Iterator[list[str]]:
-    batch: list[str] = []
+def _batches(items: Iterable[Item], length: Callable[[Item], int]) -> Iterator[list[Item]]:
+    batch: list[Item] = []
     held = 0
-    for text in texts:
-        batch.append(text)
-        held += len(text)
+    for item in items:
+        batch.append(item)
+        held += length(item)
         if held >= BATCH:
             yield batch
             batch, held = [], 0

@@ -13,6 +13,8 @@ MEASURED = {
     "gsm8k, small": (2.5482, 2.2932, 2.0512, 1.6465),
     "tunes, small": (2.1667, 1.8809, 1.7098, 1.4263),
     "wiki, small": (2.4927, 2.2015, 2.0485, 1.7834),
+    "gsm8k": (2.3445, 1.9679, 1.7438, 1.3764),
+    "dialogues": (2.8765, 2.5661, 2.3241, 1.9132),
 }
 
 
@@ -28,7 +30,8 @@ def test_runs_that_were_made_are_foretold(runs: tuple[float, float, float, float
     assert found.high < 1.05 * found.loss
 
 
-@pytest.mark.parametrize("curve", [(1.0, 60.0, 0.32), (1.2, 25.0, 0.25), (0.8, 200.0, 0.4)])
+# Level, factor, exponent; these as far as they are published.
+@pytest.mark.parametrize("curve", [(1.0, 60.0, 0.32), (1.2, 25.0, 0.25), (0.8, 130.0, 0.37)])
 def test_clean_curves_are_foretold(curve: tuple[float, float, float]) -> None:
     truth = curve[0] + curve[1] * GOAL ** -curve[2]
     found = forecast(np.asarray(SHARES) * GOAL, losses(*curve), GOAL)
