@@ -21,7 +21,16 @@ import torch
 from safetensors import SafetensorError
 
 from backends.base import Context, Interrupted
-from backends.training import Training, checkpoints, compiling, precision, spikes, states, trainer
+from backends.training import (
+    Training,
+    attention,
+    checkpoints,
+    compiling,
+    precision,
+    spikes,
+    states,
+    trainer,
+)
 from backends.training.arguments import optimizer
 from backends.training.meter import Meter
 from backends.training.pace import Pace
@@ -35,13 +44,19 @@ GOES_BACK = 5  # times before the training is given up
 WARM = 3  # first steps that no time is taken of
 
 
+def _as_it_is(batch: Any, number: int) -> tuple[Any, int]:
+    return batch, number
+
+
 class Course(NamedTuple):
     """What is to be learnt from a stream.
 
     Args:
         stream: batches of `micro_batch` rows.
-        loss: (model, batch, number of tokens given before it) to a scalar; the number lets what
-            is drawn for a batch (masks) be the same in a resumed run.
+        loss: (model, what `prepared` made of a batch) to a scalar; where the model is compiled
+            this is compiled with it.
+        prepared: from a batch and the number of tokens given before it to the loss's arguments;
+            the number lets what is drawn for a batch (masks) be the same in a resumed run.
         evaluate: the model, and whether it is at its end, to figures, with `loss` among them;
             called every `evaluate_steps` and at the end.
         looks: tokens that an evaluation on the way looks at, and the one at the end.
@@ -49,7 +64,7 @@ class Course(NamedTuple):
     """
 
     stream: Tokens
-    loss: Callable[[Any, Any, int], torch.Tensor]
+    loss: Callable[..., torch.Tensor]
     evaluate: Callable[[Any, bool], Mapping[str, float]] | None
     data: str
     steps: int
@@ -59,6 +74,7 @@ class Course(NamedTuple):
     floor: float = 0.0
     compile: bool | None = None
     looks: tuple[int, int] = (0, 0)
+    prepared: Callable[[Any, int], tuple[Any, ...]] = _as_it_is
 
 
 class Taught(NamedTuple):
@@ -129,6 +145,18 @@ class _Teaching:
 
     def done(self) -> Taught:
         """Train to the end."""
+        config = getattr(self.model, "config", None)
+        caches = getattr(config, "use_cache", None)
+        if caches:  # keys and values for tokens to come, which training has none of
+            config.use_cache = False
+        try:
+            return self._done()
+        finally:
+            attention.restore(self.model)
+            if caches:
+                config.use_cache = caches
+
+    def _done(self) -> Taught:
         if self.context.resume:
             found = trainer.resumable(self.folder, self.course.data, self.notes)
             if found is not None:
@@ -136,8 +164,7 @@ class _Teaching:
                 self.meter.carry(found[1].seconds, found[1].peak_bytes)
                 self.resumed_from = self.step
         states.forget_after(self.context.folder / "metrics.jsonl", self.step)
-        self._settle_arithmetic()
-        self._settle_compiling()
+        self._settle()
         self.context.progress.start("training", self.course.steps, "steps")
         self.context.progress.advance(self.step)
         self.begun = time.perf_counter()
@@ -189,7 +216,7 @@ class _Teaching:
             batch = next(self.course.stream)
             waited += time.perf_counter() - begun
             with precision.autocast(self.bf16):
-                loss = self.course.loss(self.runs, batch, before) / self.settings.accumulation
+                loss = self.runs(*self.course.prepared(batch, before)) / self.settings.accumulation
             loss.backward()
             parts.append(loss.detach())
         return torch.stack(parts).sum(), waited
@@ -291,37 +318,37 @@ class _Teaching:
         else:
             states.forget_after(self.context.folder / "metrics.jsonl", self.step)
 
-    def _settle_arithmetic(self) -> None:
-        """Choose bf16 or fp32, once for a run."""
+    def _settle(self) -> None:
+        """Choose bf16 or fp32, and whether to compile, once for a run."""
         where = self.course.stream.state()
 
-        def learn() -> torch.Tensor:
-            return self.course.loss(self.model, next(self.course.stream), 0)
+        def plain(*batch: Any) -> torch.Tensor:
+            return self.course.loss(self.model, *batch)
 
-        chosen = trainer.arithmetic(
-            self.model, learn, self.course.steps, self.settings, self.context
-        )
-        self.course.stream.restore(where)
-        self.bf16 = chosen == "bf16"
-
-    def _settle_compiling(self) -> None:
-        """Choose whether to compile, once for a run."""
-        where = self.course.stream.state()
-
-        def learn(model: Any) -> None:
-            with precision.autocast(self.bf16):
-                loss = self.course.loss(model, next(self.course.stream), 0)
-            loss.backward()
+        def learn(runs: Any = plain) -> torch.Tensor:
+            return runs(*self.course.prepared(next(self.course.stream), 0))
 
         self.model.train()
         steps = self.course.steps * self.settings.accumulation
-        self.runs, note = compiling.settled(
-            self.model, learn, steps, self.course.compile, self.context
-        )
+        pays = compiling.pays(self.model, learn, steps, self.course.compile, self.context)
+        self.runs: compiling.Runs = plain
+        if pays:
+            self.bf16 = self._arithmetic(learn, compiled=True)
+            self.runs, note = compiling.tried(self.model, plain, learn, self.bf16)
+            self.notes += [note] if note else []
+        self.compiled = self.runs is not plain
+        if not self.compiled:
+            self.bf16 = self._arithmetic(learn, compiled=False)
+        compiling.keep(self.context, compiled=self.compiled)
         self.course.stream.restore(where)
-        if note:
-            self.notes.append(note)
-        self.compiled = self.runs is not self.model
+
+    def _arithmetic(self, learn: Callable[[], torch.Tensor], *, compiled: bool) -> bool:
+        """Whether it is bf16."""
+        steps, settings = self.course.steps, self.settings
+        chosen = trainer.arithmetic(
+            self.model, learn, steps, settings, self.context, compiled=compiled
+        )
+        return chosen == "bf16"
 
     def _taught(self, seconds: float) -> Taught:
         per_step = None
