@@ -86,5 +86,25 @@ def products(
     return torch.cat(parts, dim=2)
 
 
+def mask(q_length: int, kv_length: int, **named: Any) -> Tensor | None:
+    """What may not be seen, or nothing where `attended` knows it by itself.
+
+    With torch before 2.14 transformers' own gives a mask in every compiled model; so does it where
+    the model keeps no cache, as it cannot look whether the positions begin anew within a row.
+    """
+    near = named.get("local_size")
+    known = named.get("allow_is_causal_skip", True) or named.get("allow_is_bidirectional_skip")
+    if (
+        torch.compiler.is_compiling()
+        and known
+        and named.get("attention_mask") is None
+        and q_length == kv_length
+        and (near is None or kv_length < near)
+    ):
+        return None
+    found: Tensor | None = sdpa_mask(q_length=q_length, kv_length=kv_length, **named)
+    return found
+
+
 AttentionInterface.register(NAME, attended)
-AttentionMaskInterface.register(NAME, sdpa_mask)
+AttentionMaskInterface.register(NAME, mask)

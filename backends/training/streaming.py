@@ -145,16 +145,10 @@ class _Teaching:
 
     def done(self) -> Taught:
         """Train to the end."""
-        config = getattr(self.model, "config", None)
-        caches = getattr(config, "use_cache", None)
-        if caches:  # keys and values for tokens to come, which training has none of
-            config.use_cache = False
         try:
             return self._done()
         finally:
             attention.restore(self.model)
-            if caches:
-                config.use_cache = caches
 
     def _done(self) -> Taught:
         if self.context.resume:

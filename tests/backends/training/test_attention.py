@@ -92,3 +92,21 @@ def test_a_model_of_another_attention_keeps_it() -> None:
     attention.restore(model)
     assert model.config._attn_implementation == "eager"
     attention.settle(torch.nn.Linear(1, 1))  # has none
+
+
+def test_a_compiled_model_takes_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    lengths = []
+    real = attention.products
+
+    def counted(query: torch.Tensor, *args: Any, **named: Any) -> torch.Tensor:
+        lengths.append(query.shape[2])
+        return real(query, *args, **named)
+
+    monkeypatch.setattr(attention, "products", counted)
+    model = llama()
+    ids = torch.arange(2 * 140).reshape(2, 140) % 11
+    wanted = model(input_ids=ids).logits
+    attention.settle(model)
+    runs = torch.compile(lambda ids: model(input_ids=ids).logits, backend="eager")
+    assert torch.allclose(runs(ids), wanted, atol=1e-5)
+    assert lengths == [140]
