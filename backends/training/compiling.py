@@ -2,12 +2,12 @@
 
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
 from backends.base import Context
-from backends.training import attention, precision
+from backends.training import Training, attention, precision, trainer
 
 COMPILED = "compiled.txt"
 LONG = 900.0  # seconds of a training on a processor that make good compiling the model
@@ -16,6 +16,53 @@ LAYERS = 12  # of a model whose configuration does not say
 TRIES = 2
 
 Runs = Callable[..., torch.Tensor]
+
+
+class Way(NamedTuple):
+    """How a run computes its losses: by what, in which arithmetic, and what is to be said of it."""
+
+    runs: Runs
+    bf16: bool
+    compiled: bool
+    notes: tuple[str, ...] = ()
+
+
+def settled(
+    model: Any,
+    loss: Runs,
+    draw: Callable[[], tuple[Any, ...]],
+    steps: int,
+    wish: bool | None,
+    settings: Training,
+    context: Context,
+) -> Way:
+    """How a training of so many steps runs fastest, tried on the model once for a run.
+
+    Args:
+        loss: from the model and what `draw` gives of a batch to a scalar.
+        wish: whether to compile, as the user set it; none: where it pays.
+    """
+
+    def plain(*batch: Any) -> torch.Tensor:
+        return loss(model, *batch)
+
+    def learn(runs: Runs = plain) -> torch.Tensor:
+        return runs(*draw())
+
+    def bf16(*, compiled: bool) -> bool:
+        chosen = trainer.arithmetic(model, learn, steps, settings, context, compiled=compiled)
+        return chosen == "bf16"
+
+    notes: tuple[str, ...] = ()
+    if pays(model, learn, steps * settings.accumulation, wish, context):
+        way = Way(plain, bf16(compiled=True), compiled=True)
+        runs, note = tried(model, plain, learn, way.bf16)
+        if runs is not plain:
+            keep(context, compiled=True)
+            return way._replace(runs=runs)
+        notes = (note,)
+    keep(context, compiled=False)
+    return Way(plain, bf16(compiled=False), compiled=False, notes=notes)
 
 
 def pays(
@@ -80,7 +127,7 @@ def _seconds(model: Any, learn: Callable[[], torch.Tensor]) -> float:
     with torch.random.fork_rng(devices=[]):
         for _ in range(TRIES):
             begun = time.perf_counter()
-            learn().backward()  # type: ignore[no-untyped-call]
+            learn().backward()
             model.zero_grad(set_to_none=True)
             found.append(time.perf_counter() - begun)
     return min(found)

@@ -110,7 +110,10 @@ def teach(
         Interrupted: the user asked to stop; the state is saved.
         UserError: the loss is beyond mending, the disk is full, or a checkpoint is of other data.
     """
-    return _Teaching(model, groups, course, settings, context, meter).done()
+    try:
+        return _Teaching(model, groups, course, settings, context, meter).done()
+    finally:
+        attention.restore(model)
 
 
 class _Teaching:
@@ -145,12 +148,6 @@ class _Teaching:
 
     def done(self) -> Taught:
         """Train to the end."""
-        try:
-            return self._done()
-        finally:
-            attention.restore(self.model)
-
-    def _done(self) -> Taught:
         if self.context.resume:
             found = trainer.resumable(self.folder, self.course.data, self.notes)
             if found is not None:
@@ -209,8 +206,10 @@ class _Teaching:
             begun = time.perf_counter()
             batch = next(self.course.stream)
             waited += time.perf_counter() - begun
-            with precision.autocast(self.bf16):
-                loss = self.runs(*self.course.prepared(batch, before)) / self.settings.accumulation
+            with precision.autocast(self.way.bf16):
+                loss = (
+                    self.way.runs(*self.course.prepared(batch, before)) / self.settings.accumulation
+                )
             loss.backward()
             parts.append(loss.detach())
         return torch.stack(parts).sum(), waited
@@ -271,7 +270,7 @@ class _Teaching:
         begun = time.perf_counter()
         self.model.eval()
         last = self.step == self.course.steps
-        with torch.inference_mode(), precision.autocast(self.bf16 and not last):
+        with torch.inference_mode(), precision.autocast(self.way.bf16 and not last):
             figures = dict(self.course.evaluate(self.model, last))
         self.model.train()
         self.pace.looked(time.perf_counter() - begun, self.course.looks[last])
@@ -314,35 +313,14 @@ class _Teaching:
 
     def _settle(self) -> None:
         """Choose bf16 or fp32, and whether to compile, once for a run."""
-        where = self.course.stream.state()
-
-        def plain(*batch: Any) -> torch.Tensor:
-            return self.course.loss(self.model, *batch)
-
-        def learn(runs: Any = plain) -> torch.Tensor:
-            return runs(*self.course.prepared(next(self.course.stream), 0))
-
+        course, where = self.course, self.course.stream.state()
         self.model.train()
-        steps = self.course.steps * self.settings.accumulation
-        pays = compiling.pays(self.model, learn, steps, self.course.compile, self.context)
-        self.runs: compiling.Runs = plain
-        if pays:
-            self.bf16 = self._arithmetic(learn, compiled=True)
-            self.runs, note = compiling.tried(self.model, plain, learn, self.bf16)
-            self.notes += [note] if note else []
-        self.compiled = self.runs is not plain
-        if not self.compiled:
-            self.bf16 = self._arithmetic(learn, compiled=False)
-        compiling.keep(self.context, compiled=self.compiled)
-        self.course.stream.restore(where)
-
-    def _arithmetic(self, learn: Callable[[], torch.Tensor], *, compiled: bool) -> bool:
-        """Whether it is bf16."""
-        steps, settings = self.course.steps, self.settings
-        chosen = trainer.arithmetic(
-            self.model, learn, steps, settings, self.context, compiled=compiled
-        )
-        return chosen == "bf16"
+        self.way = compiling.settled(
+            self.model, course.loss, lambda: course.prepared(next(course.stream), 0),
+            course.steps, course.compile, self.settings, self.context,
+        )  # fmt: skip
+        course.stream.restore(where)
+        self.notes += self.way.notes
 
     def _taught(self, seconds: float) -> Taught:
         per_step = None
@@ -351,7 +329,7 @@ class _Teaching:
             per_step = tokens * self.timed / self.seconds
         return Taught(
             trained=trainer.Trained(
-                steps=self.step, epochs=0.0, resumed_from=self.resumed_from, bf16=self.bf16,
+                steps=self.step, epochs=0.0, resumed_from=self.resumed_from, bf16=self.way.bf16,
                 best=None, seconds=seconds, expected_seconds=self.expected,
                 notes=tuple(self.notes),
             ),
@@ -360,7 +338,7 @@ class _Teaching:
             waited=self.waiting / self.seconds if self.seconds else None,
             skipped=tuple(self.skipped),
             gone_back=self.gone_back,
-            compiled=self.compiled,
+            compiled=self.way.compiled,
             curve=tuple(self.curve),
             recent=sum(self.losses) / len(self.losses) if self.losses else math.nan,
         )  # fmt: skip
