@@ -177,6 +177,7 @@ def speed(asked: argparse.Namespace) -> None:
 
     def seconds(arithmetic: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Of each step, of the bare loop's and of the training's."""
+        reader = Reader(causal, length, rows)
         model, step, marks = fresh(), bare(arithmetic), list[tuple[float, float]]()
 
         def look() -> bool:
@@ -190,7 +191,7 @@ def speed(asked: argparse.Namespace) -> None:
             schedule="cosine", weight_decay=0.1,
         )  # fmt: skip
         course = Course(
-            stream=Stream(shards, length, rows, 1), loss=Reader(causal, length, rows).loss(0.0),
+            stream=Stream(shards, length, rows, 1), loss=reader.loss(0.0), prepared=reader.batch,
             evaluate=None, data="", steps=WARM + (asked.steps or 300), save_steps=10**6,
             evaluate_steps=10**6, compile=False,
         )  # fmt: skip

@@ -179,9 +179,10 @@ def ours(size: Size, pieces: int, folder: Path, who: str) -> None:
         last = now
         return False
 
+    reader = Reader(causal, size.context, size.rows)
     course = Course(
         stream=Stream(open_shards(folder / "shards"), size.context, size.rows, 1),
-        loss=Reader(causal, size.context, size.rows).loss(0.0), evaluate=None, data="speed",
+        loss=reader.loss(0.0), prepared=reader.batch, evaluate=None, data="speed",
         steps=size.steps, save_steps=LONG, evaluate_steps=LONG, compile=OURS[who],
     )  # fmt: skip
     with Meter() as meter:

@@ -197,6 +197,7 @@ def _teach(
         floor=settings.floor,
         compile=settings.compile,
         looks=(0, 0) if looks == HEADLESS else _looks(start, whole=bool(looks)),
+        prepared=reader.batch,
     )
     trainer.fix_chance(context, settings)
     return teach(model, _groups(model, settings), course, settings, context, meter)

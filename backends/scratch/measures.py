@@ -1,7 +1,7 @@
 """How well a model knows held-out text: loss, perplexity, bits for each byte."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from backends.base import Metric
 from backends.scratch.corpora import Corpus
-from backends.scratch.objectives import Objective, loss_of
+from backends.scratch.objectives import Batch, Objective, loss_of
 from backends.scratch.stream import Shards, whole
+from backends.training import precision
 from backends.training.batches import IGNORED
 
 LOOKED_AT = 2**14  # tokens of an evaluation on the way; at the end all are looked at
@@ -37,12 +38,19 @@ class Reader(NamedTuple):
     length: int
     rows: int
 
-    def loss(self, z: float) -> Callable[[Any, NDArray[np.int64], int], torch.Tensor]:
+    def batch(self, rows: NDArray[np.int64], number: int) -> Batch:
+        """What a model is given of packed tokens, where it computes."""
+        inputs, labels = self.objective(rows, number)
+        place = precision.device()
+        return Batch({name: value.to(place) for name, value in inputs.items()}, labels.to(place))
+
+    def loss(self, z: float) -> Callable[..., torch.Tensor]:
         """The loss of a batch, for training."""
 
-        def of(model: Any, rows: NDArray[np.int64], number: int) -> torch.Tensor:
-            logits, labels = said(model, rows, number, self.objective)
-            return loss_of(logits, labels, z)
+        def of(
+            model: Any, inputs: Mapping[str, torch.Tensor], labels: torch.Tensor
+        ) -> torch.Tensor:
+            return loss_of(*said(model, inputs, labels), z)
 
         return of
 
@@ -53,7 +61,7 @@ class Reader(NamedTuple):
             for rows in whole(shards, self.length, self.rows):
                 if rows.shape[1] < 8 and tokens:
                     break
-                logits, labels = said(model, rows, BETWEEN + seen, self.objective)
+                logits, labels = said(model, *self.batch(rows, BETWEEN + seen))
                 count = int((labels != IGNORED).sum())
                 nats += float(loss_of(logits, labels)) * count
                 tokens += count
@@ -64,17 +72,14 @@ class Reader(NamedTuple):
 
 
 def said(
-    model: Any, rows: NDArray[np.int64], number: int, objective: Objective
+    model: Any, inputs: Mapping[str, torch.Tensor], labels: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Logits [..., V] beside the labels [...] that they are to foretell.
 
-    An encoder's head is run on hidden tokens alone: for a small one it is half of the work.
+    An encoder's head is run on hidden tokens alone: for a small one it is half of the work. Not
+    where it is compiled: their number would be another in every batch.
     """
-    batch = objective(rows, number)
-    place = next(model.parameters()).device
-    inputs = {name: value.to(place) for name, value in batch.inputs.items()}
-    labels = batch.labels.to(place)
-    head = None if hasattr(model, "_orig_mod") else _head(model)
+    head = None if torch.compiler.is_compiling() else _head(model)
     if head is None:
         return model(**inputs).logits, labels
     body, of = head

@@ -179,6 +179,12 @@ def loss_of(logits_BTV: torch.Tensor, labels_BT: torch.Tensor, z: float = 0.0) -
     Source of z-loss: https://arxiv.org/abs/2204.02311, section 5 (log^2 of the softmax's sum).
     """
     learnt = labels_BT != IGNORED
+    if torch.compiler.is_compiling():  # no choice by what the labels are, no shape that varies
+        logits, picked = logits_BTV.flatten(0, -2).float(), learnt.flatten()
+        each = cross_entropy(logits, labels_BT.flatten(), ignore_index=IGNORED, reduction="none")
+        if z:
+            each = each + z * torch.logsumexp(logits, dim=-1).square() * picked
+        return each.sum() / picked.sum().clamp(min=1)
     if not bool(learnt.any()):
         return logits_BTV.float().sum() * 0.0
     if bool(learnt.all()):  # nothing to pick out, and nothing to put back in the backward pass

@@ -21,7 +21,16 @@ import torch
 from safetensors import SafetensorError
 
 from backends.base import Context, Interrupted
-from backends.training import Training, checkpoints, compiling, precision, spikes, states, trainer
+from backends.training import (
+    Training,
+    attention,
+    checkpoints,
+    compiling,
+    precision,
+    spikes,
+    states,
+    trainer,
+)
 from backends.training.arguments import optimizer
 from backends.training.meter import Meter
 from backends.training.pace import Pace
@@ -35,13 +44,19 @@ GOES_BACK = 5  # times before the training is given up
 WARM = 3  # first steps that no time is taken of
 
 
+def _as_it_is(batch: Any, number: int) -> tuple[Any, int]:
+    return batch, number
+
+
 class Course(NamedTuple):
     """What is to be learnt from a stream.
 
     Args:
         stream: batches of `micro_batch` rows.
-        loss: (model, batch, number of tokens given before it) to a scalar; the number lets what
-            is drawn for a batch (masks) be the same in a resumed run.
+        loss: (model, what `prepared` made of a batch) to a scalar; where the model is compiled
+            this is compiled with it.
+        prepared: from a batch and the number of tokens given before it to the loss's arguments;
+            the number lets what is drawn for a batch (masks) be the same in a resumed run.
         evaluate: the model, and whether it is at its end, to figures, with `loss` among them;
             called every `evaluate_steps` and at the end.
         looks: tokens that an evaluation on the way looks at, and the one at the end.
@@ -49,7 +64,7 @@ class Course(NamedTuple):
     """
 
     stream: Tokens
-    loss: Callable[[Any, Any, int], torch.Tensor]
+    loss: Callable[..., torch.Tensor]
     evaluate: Callable[[Any, bool], Mapping[str, float]] | None
     data: str
     steps: int
@@ -59,6 +74,7 @@ class Course(NamedTuple):
     floor: float = 0.0
     compile: bool | None = None
     looks: tuple[int, int] = (0, 0)
+    prepared: Callable[[Any, int], tuple[Any, ...]] = _as_it_is
 
 
 class Taught(NamedTuple):
@@ -94,7 +110,10 @@ def teach(
         Interrupted: the user asked to stop; the state is saved.
         UserError: the loss is beyond mending, the disk is full, or a checkpoint is of other data.
     """
-    return _Teaching(model, groups, course, settings, context, meter).done()
+    try:
+        return _Teaching(model, groups, course, settings, context, meter).done()
+    finally:
+        attention.restore(model)
 
 
 class _Teaching:
@@ -136,8 +155,7 @@ class _Teaching:
                 self.meter.carry(found[1].seconds, found[1].peak_bytes)
                 self.resumed_from = self.step
         states.forget_after(self.context.folder / "metrics.jsonl", self.step)
-        self._settle_arithmetic()
-        self._settle_compiling()
+        self._settle()
         self.context.progress.start("training", self.course.steps, "steps")
         self.context.progress.advance(self.step)
         self.begun = time.perf_counter()
@@ -188,8 +206,10 @@ class _Teaching:
             begun = time.perf_counter()
             batch = next(self.course.stream)
             waited += time.perf_counter() - begun
-            with precision.autocast(self.bf16):
-                loss = self.course.loss(self.runs, batch, before) / self.settings.accumulation
+            with precision.autocast(self.way.bf16):
+                loss = (
+                    self.way.runs(*self.course.prepared(batch, before)) / self.settings.accumulation
+                )
             loss.backward()
             parts.append(loss.detach())
         return torch.stack(parts).sum(), waited
@@ -250,7 +270,7 @@ class _Teaching:
         begun = time.perf_counter()
         self.model.eval()
         last = self.step == self.course.steps
-        with torch.inference_mode(), precision.autocast(self.bf16 and not last):
+        with torch.inference_mode(), precision.autocast(self.way.bf16 and not last):
             figures = dict(self.course.evaluate(self.model, last))
         self.model.train()
         self.pace.looked(time.perf_counter() - begun, self.course.looks[last])
@@ -291,37 +311,16 @@ class _Teaching:
         else:
             states.forget_after(self.context.folder / "metrics.jsonl", self.step)
 
-    def _settle_arithmetic(self) -> None:
-        """Choose bf16 or fp32, once for a run."""
-        where = self.course.stream.state()
-
-        def learn() -> torch.Tensor:
-            return self.course.loss(self.model, next(self.course.stream), 0)
-
-        chosen = trainer.arithmetic(
-            self.model, learn, self.course.steps, self.settings, self.context
-        )
-        self.course.stream.restore(where)
-        self.bf16 = chosen == "bf16"
-
-    def _settle_compiling(self) -> None:
-        """Choose whether to compile, once for a run."""
-        where = self.course.stream.state()
-
-        def learn(model: Any) -> None:
-            with precision.autocast(self.bf16):
-                loss = self.course.loss(model, next(self.course.stream), 0)
-            loss.backward()
-
+    def _settle(self) -> None:
+        """Choose bf16 or fp32, and whether to compile, once for a run."""
+        course, where = self.course, self.course.stream.state()
         self.model.train()
-        steps = self.course.steps * self.settings.accumulation
-        self.runs, note = compiling.settled(
-            self.model, learn, steps, self.course.compile, self.context
-        )
-        self.course.stream.restore(where)
-        if note:
-            self.notes.append(note)
-        self.compiled = self.runs is not self.model
+        self.way = compiling.settled(
+            self.model, course.loss, lambda: course.prepared(next(course.stream), 0),
+            course.steps, course.compile, self.settings, self.context,
+        )  # fmt: skip
+        course.stream.restore(where)
+        self.notes += self.way.notes
 
     def _taught(self, seconds: float) -> Taught:
         per_step = None
@@ -330,7 +329,7 @@ class _Teaching:
             per_step = tokens * self.timed / self.seconds
         return Taught(
             trained=trainer.Trained(
-                steps=self.step, epochs=0.0, resumed_from=self.resumed_from, bf16=self.bf16,
+                steps=self.step, epochs=0.0, resumed_from=self.resumed_from, bf16=self.way.bf16,
                 best=None, seconds=seconds, expected_seconds=self.expected,
                 notes=tuple(self.notes),
             ),
@@ -339,7 +338,7 @@ class _Teaching:
             waited=self.waiting / self.seconds if self.seconds else None,
             skipped=tuple(self.skipped),
             gone_back=self.gone_back,
-            compiled=self.compiled,
+            compiled=self.way.compiled,
             curve=tuple(self.curve),
             recent=sum(self.losses) / len(self.losses) if self.losses else math.nan,
         )  # fmt: skip

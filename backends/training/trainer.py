@@ -178,11 +178,15 @@ def arithmetic(
     steps: int,
     settings: Training,
     context: Context,
+    *,
+    compiled: bool = False,
 ) -> Literal["fp32", "bf16"]:
     """The arithmetic of a training of so many steps, kept in the step's folder.
 
     Args:
         learn: from nothing to the loss of one batch.
+        compiled: the model will be, so that changing formats costs nothing by itself: bf16 is
+            then the faster one wherever the processor computes it.
     """
     if settings.precision != "auto":
         return "bf16" if precision.bf16(settings.precision) else "fp32"
@@ -191,7 +195,9 @@ def arithmetic(
         return "bf16" if kept.read_text().strip() == "bf16" else "fp32"
     able = precision.bf16("auto")
     chosen: Literal["fp32", "bf16"] = "bf16" if able and precision.device() == "cuda" else "fp32"
-    if able and chosen == "fp32" and steps >= WORTH_MEASURING:
+    if able and compiled:
+        chosen = "bf16"
+    elif able and chosen == "fp32" and steps >= WORTH_MEASURING:
         model.train()
         chosen = "bf16" if precision.measured(model, learn) else "fp32"
     kept.write_text(chosen)

@@ -58,6 +58,23 @@ def test_a_batch_with_nothing_to_say_has_no_loss() -> None:
     assert loss.item() == 0.0
 
 
+@pytest.mark.parametrize("hidden", [0, 3, 12])
+def test_compiled_the_loss_is_the_same(monkeypatch: pytest.MonkeyPatch, hidden: int) -> None:
+    torch.manual_seed(3)
+    labels = torch.randint(0, 5, (3, 4))
+    labels.view(-1)[:hidden] = IGNORED
+    ours, theirs = (torch.randn(3, 4, 5, generator=torch.Generator().manual_seed(2)) for _ in "ab")
+    wanted = loss_of(theirs.requires_grad_(), labels, 0.1)
+    wanted.backward()
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    found = loss_of(ours.requires_grad_(), labels, 0.1)
+    found.backward()
+    assert found.item() == pytest.approx(wanted.item(), rel=1e-5)
+    assert ours.grad is not None
+    assert theirs.grad is not None
+    assert torch.allclose(ours.grad, theirs.grad, atol=1e-6)
+
+
 def test_masked_hides_replaces_and_keeps_in_their_shares() -> None:
     tokenizer = vocabulary.trained("characters", TEXTS, masked=True)
     rows = np.tile(np.arange(8), (400, 25))
