@@ -70,13 +70,15 @@ def attended(
 def products(
     query_BHTD: Tensor, key_BHTD: Tensor, value_BHTD: Tensor, scale: float, *, causal: bool
 ) -> Tensor:
-    """Attention [B, H, T, D] by matrix products, its softmax in fp32."""
+    """Attention [B, H, T, D] by matrix products, its scores and their softmax in fp32."""
     length = query_BHTD.shape[2]
+    asking_BHTD, wide_BHTD = query_BHTD.float(), key_BHTD.float()
     parts = []
     for begin in range(0, length, BLOCK if causal else length):
         end = min(length, begin + BLOCK) if causal else length
-        seen_BHDS = key_BHTD[:, :, :end].transpose(2, 3)
-        scores_BHQS = torch.matmul(query_BHTD[:, :, begin:end], seen_BHDS).float() * scale
+        seen_BHDS = wide_BHTD[:, :, :end].transpose(2, 3)
+        with precision.exactly():
+            scores_BHQS = torch.matmul(asking_BHTD[:, :, begin:end], seen_BHDS) * scale
         if causal:
             asks, answers = (torch.arange(b, end, device=key_BHTD.device) for b in (begin, 0))
             hidden = asks[:, None] < answers[None]

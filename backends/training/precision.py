@@ -62,3 +62,8 @@ def autocast(use_bf16: bool) -> AbstractContextManager[Any]:
     if not use_bf16:
         return nullcontext()
     return torch.autocast(device(), dtype=torch.bfloat16)
+
+
+def exactly() -> AbstractContextManager[Any]:
+    """Matrix products inside are in the format of what they multiply, whatever is outside."""
+    return torch.autocast(device(), enabled=False)
