@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from backends.training import attention
+from backends.training import attention, precision
 
 
 def llama(groups: int = 2, dropout: float = 0.0) -> Any:
@@ -41,6 +41,17 @@ def test_products_are_what_torch_computes(length: int, heads: int, causal: bool,
     wanted.square().sum().backward()
     for mine, other in zip(ours, theirs, strict=True):
         assert torch.allclose(mine.grad, other.grad, atol=1e-4)  # type: ignore[arg-type]
+
+
+def test_scores_are_not_rounded_to_bf16() -> None:
+    """Rounded they cost as much loss as another seed does (docs/scratch.md)."""
+    torch.manual_seed(0)
+    query, key, value = (8 * torch.randn(1, 1, 64, 32, dtype=torch.bfloat16) for _ in range(3))
+    with precision.autocast(True):
+        found = attention.products(query, key, value, 0.2, causal=False)
+    weights = (query.double() @ key.double().transpose(2, 3) * 0.2).softmax(-1)
+    wanted = weights.to(torch.bfloat16).double() @ value.double()
+    assert torch.allclose(found.double(), wanted, rtol=0.01, atol=0.01)
 
 
 @pytest.mark.parametrize(
