@@ -266,7 +266,7 @@ def test_the_commonest_fault_is_told_and_others_counted(tmp_path: Path) -> None:
     rows = [{"text": "a", "label": "x"}, *[{"text": "b"}] * 7, {"text": "", "label": "x"}]
     text = refused(jsonl(tmp_path, *rows))
     assert "in 7 of 9 rows (row 2, row 3, row 4, row 5, row 6 and 2 more)" in text
-    assert "1 other rows" in text
+    assert "1 other row has other faults" in text
 
 
 def test_a_long_cell_is_read(tmp_path: Path) -> None:
