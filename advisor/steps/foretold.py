@@ -75,6 +75,8 @@ def _job(step: Step, plan: Plan) -> dict[str, Any] | None:
     where = here()
     if settings.precision != "auto":
         where = where._replace(bf16=settings.precision in ("bf16", True))
+    elif step.method == "head-ft" and settings.train == "head":
+        where = where._replace(bf16=False)  # fitting the head takes what it saves in reading
     job = {
         "model": model,
         "method": "dora" if getattr(settings, "dora", False) else step.method,

@@ -67,6 +67,8 @@ def _classifier(profile: Profile, option: Ranked, row: methods.Method) -> Step:
         "epochs": passes,
     }
     where = device(job, option.hardware, owned=has_gpus(profile))
+    if settings.get("train") == "head":
+        where = where._replace(bf16=False)  # fitting the head takes what it saves in reading
     job |= where.job()
     if settings.get("train") != "head":
         seen = batching(job, start.examples_a_step if start else LABELS_A_STEP, where.gib)
